@@ -1,0 +1,228 @@
+"""The codec: between physical units and network space, for condition and response."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from parhelion.errors import ConfigError
+from parhelion.sample import Field as SampleField
+from parhelion.sample import Sample, Schema
+from parhelion.surrogates.structure import Candidates, PatternModel, find_candidates
+from parhelion.transforms import Affine, Chain
+
+FloatArray = npt.NDArray[np.float64]
+
+_WIDEST_STRUCTURE = 64
+
+
+class StructureConfig(BaseModel):
+    """Discrete structure to look for; it is exact in what the surrogate gives.
+
+    Attributes
+    ----------
+    ties
+        Look for response components that are exactly equal in some rows.
+    atoms
+        Look for values taken exactly with a finite probability (all-zero rows).
+    differences
+        ``{a: b}``: learn a - b instead of a. Ties near a threshold are then small numbers, not small differences
+        of large ones.
+    thresholds
+        ``{condition: [values]}`` in the condition's unit: known thresholds, where the pattern changes exactly.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    ties: bool = True
+    atoms: bool = True
+    differences: dict[str, str] = Field(default_factory=dict)
+    thresholds: dict[str, list[float]] = Field(default_factory=dict)
+
+
+class CodecConfig(BaseModel):
+    """How a surrogate sees its sample.
+
+    Attributes
+    ----------
+    condition
+        Scale of each continuous condition: ``log``, ``linear``, or ``auto`` (log where positive and spanning more
+        than a factor 10).
+    response
+        Transforms of the response, in order.
+    structure
+        Discrete structure.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    condition: dict[str, Literal["auto", "log", "linear"]] = Field(default_factory=dict)
+    response: list[str | dict[str, Any]] = ["quantile"]
+    structure: StructureConfig = Field(default_factory=StructureConfig)
+
+
+class Codec(nn.Module):
+    """Maps conditions and responses between physical units and network space.
+
+    Network space of the condition: scaled continuous columns, one-hot categories, the distance to each known
+    threshold, the one-hot pattern. Network space of the response: differences, transforms; entries that the
+    pattern determines are 0 and marked inactive.
+    """
+
+    log_scale: Tensor
+    low: Tensor
+    high: Tensor
+
+    def __init__(self, schema: Schema, config: CodecConfig, *, pattern_sizes: Mapping[str, int] | None = None) -> None:
+        super().__init__()
+        self.schema, self.config = schema, config
+        width = schema.response_width
+        names = _component_names(schema.response)
+        conditions = _component_names(schema.condition)
+        for where, known, given in (
+            ("differences", names, [*config.structure.differences, *config.structure.differences.values()]),
+            ("thresholds", conditions, list(config.structure.thresholds)),
+            ("condition", conditions, list(config.condition)),
+        ):
+            unknown = [n for n in given if n not in known]
+            if unknown:
+                msg = f"surrogate codec, {where}: {unknown[0]} is no such field; there are {', '.join(known)}"
+                raise ConfigError(msg)
+        self.base = _difference_bases(names, config.structure.differences)
+        self.continuous = [j for j, f in enumerate(_components(schema.condition)) if f.kind != "category"]
+        self.categories = [(j, f.values) for j, f in enumerate(_components(schema.condition)) if f.kind == "category"]
+        self.known = [
+            (conditions.index(name), float(t)) for name, ts in config.structure.thresholds.items() for t in ts
+        ]
+        self.pattern = PatternModel.of_sizes(pattern_sizes) if pattern_sizes else PatternModel(width)
+        self.scale = Affine(len(self.continuous))
+        self.transform = Chain(width, steps=config.response)
+        self.register_buffer("log_scale", torch.zeros(len(self.continuous), dtype=torch.bool))
+        self.register_buffer("low", torch.zeros(schema.condition_width, dtype=torch.float64))
+        self.register_buffer("high", torch.zeros(schema.condition_width, dtype=torch.float64))
+
+    def fit(self, sample: Sample, *, seed: int = 0) -> None:
+        """Learn scales, quantiles, structure and domain from a training sample with signed weights."""
+        condition, response, weight = sample.condition, sample.response, sample.weight
+        self.low = torch.as_tensor(condition.min(axis=0))
+        self.high = torch.as_tensor(condition.max(axis=0))
+        names = _component_names(self.schema.condition)
+        for k, j in enumerate(self.continuous):
+            x = condition[:, j]
+            wish = self.config.condition.get(names[j], "auto")
+            positive = bool(x.min() > 0)
+            if wish == "log" and not positive:
+                row = int(np.argmin(x))
+                msg = f"{sample.source}: condition {names[j]}, row {row}: {x[row]:g} has no logarithm, choose linear"
+                raise ConfigError(msg)
+            self.log_scale[k] = wish == "log" or (wish == "auto" and positive and bool(x.max() > 10 * x.min()))
+        with torch.no_grad():
+            self.scale.fit(self._scaled(torch.as_tensor(condition)).numpy(), weight)
+        structure = self.config.structure
+        if self.schema.response_width <= _WIDEST_STRUCTURE:
+            candidates = find_candidates(response, ties=structure.ties, atoms=structure.atoms)
+        else:
+            candidates = Candidates(ties=(), atoms=((),) * self.schema.response_width)
+        thresholds: dict[int, list[float]] = {}
+        for j, t in self.known:
+            thresholds.setdefault(j, []).append(t)
+        self.pattern = PatternModel.fit(condition, response, weight, candidates, thresholds=thresholds, seed=seed)
+        pattern = self.pattern.code(torch.as_tensor(response))
+        active = self.pattern.active(pattern).numpy()
+        self.transform.fit(self._difference(torch.as_tensor(response)).numpy(), weight, active)
+
+    @property
+    def features(self) -> int:
+        """Width of an encoded condition."""
+        one_hot = sum(len(v) for _, v in self.categories)
+        patterns = 0 if self.pattern.trivial else self.pattern.patterns
+        return len(self.continuous) + one_hot + len(self.known) + patterns
+
+    def _scaled(self, condition: Tensor) -> Tensor:
+        x = condition[:, self.continuous].to(torch.float64)
+        # The floor only keeps a logarithm of a condition outside the domain finite until the guard speaks.
+        return torch.where(self.log_scale, torch.log(x.clamp(min=1e-30)), x)
+
+    def encode_condition(self, condition: Tensor, pattern: Tensor) -> Tensor:
+        """Network input, shape (n, features), float32, of conditions (n, c) and pattern numbers (n,)."""
+        parts = [self.scale(self._scaled(condition)).to(torch.float32)]
+        for j, values in self.categories:
+            codes = torch.tensor(values, dtype=condition.dtype, device=condition.device)
+            parts.append((condition[:, j : j + 1] == codes).to(torch.float32))
+        for j, t in self.known:
+            # Responses change fast just above a threshold: the network gets the distance on that scale.
+            parts.append(((condition[:, j : j + 1] / t - 1.0) * 2.0).clamp(-1.0, 1.0).to(torch.float32))
+        if not self.pattern.trivial:
+            one_hot = torch.nn.functional.one_hot(pattern, self.pattern.patterns)
+            parts.append(one_hot.to(torch.float32))
+        return torch.cat(parts, dim=1)
+
+    def encode_response(self, response: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Network space (n, d) float32, active entries (n, d) bool, pattern numbers (n,) of responses (n, d)."""
+        pattern = self.pattern.code(response)
+        active = self.pattern.active(pattern)
+        x = self.transform(self._difference(response).to(torch.float32))
+        return torch.where(active, x, torch.zeros_like(x)), active, pattern
+
+    def decode_response(self, x: Tensor, pattern: Tensor) -> Tensor:
+        """Responses (n, d) in physical units from network space (n, d) and pattern numbers (n,): exact structure."""
+        y = self.transform.inverse(x)
+        if self.pattern.trivial and not any(b is not None for b in self.base):
+            return y
+        columns: list[Tensor] = []
+        table = self.pattern.table
+        for j in range(y.shape[1]):
+            base = self.base[j]
+            value = y[:, j] if base is None else y[:, j] + columns[base]
+            code = table[:, j][pattern]
+            for i in sorted({int(c) for c in table[:, j].tolist() if c != -1}):
+                exact = columns[i] if i >= 0 else self.pattern.atoms[j, -2 - i].to(y.dtype).expand_as(value)
+                value = torch.where(code == i, exact, value)
+            columns.append(value)
+        return torch.stack(columns, dim=1)
+
+    def log_det(self, response: Tensor) -> Tensor:
+        """Log |d network / d physical| over the active entries, shape (n,)."""
+        active = self.pattern.active(self.pattern.code(response))
+        terms = self.transform.log_det(self._difference(response).to(torch.float32))
+        return torch.where(active, terms, torch.zeros_like(terms)).sum(dim=1)
+
+    def outside(self, condition: Tensor) -> Tensor:
+        """Which conditions (n, c) lie outside the trained domain, shape (n, c), bool."""
+        beyond = (condition < self.low) | (condition > self.high)
+        for j, values in self.categories:
+            codes = torch.tensor(values, dtype=condition.dtype, device=condition.device)
+            beyond[:, j] = ~(condition[:, j : j + 1] == codes).any(dim=1)
+        return beyond
+
+    def _difference(self, response: Tensor) -> Tensor:
+        if not any(b is not None for b in self.base):
+            return response
+        columns = [response[:, j] if b is None else response[:, j] - response[:, b] for j, b in enumerate(self.base)]
+        return torch.stack(columns, dim=1)
+
+
+def _components(fields: Sequence[SampleField]) -> list[SampleField]:
+    return [f for f in fields for _ in range(f.width)]
+
+
+def _component_names(fields: Sequence[SampleField]) -> list[str]:
+    return [f.name if not f.shape else f"{f.name}[{i}]" for f in fields for i in range(f.width)]
+
+
+def _difference_bases(names: Sequence[str], differences: Mapping[str, str]) -> list[int | None]:
+    bases: list[int | None] = []
+    for j, name in enumerate(names):
+        base = differences.get(name)
+        index = None if base is None else names.index(base)
+        if index is not None and index >= j:
+            msg = f"surrogate codec, differences: {name} - {base}: {base} must be declared before {name}"
+            raise ConfigError(msg)
+        bases.append(index)
+    return bases
