@@ -32,6 +32,12 @@ class TrainingError(ParhelionError):
     """Training cannot go on; the message names the step and the last good checkpoint."""
 
 
+class Interrupted(ParhelionError):
+    """A person or the batch system stopped the work; the message tells how to go on."""
+
+    exit_code = 130
+
+
 class WriteError(ParhelionError):
     """An output could not be written; nothing half-written was left."""
 

@@ -54,12 +54,19 @@ def words(seed: int, event_id: npt.ArrayLike, width: int, *, stage: int = 0) -> 
     Raises
     ------
     DataError
-        The seed is outside 0 to 2^64 - 1, or the event ids are not integers.
+        The seed is outside 0 to 2^64 - 1, the stage outside 0 to 2^32 - 1, or the event ids are not a list of
+        integers.
     """
     if not 0 <= seed < 1 << 64:
         msg = f"seed {seed}: expected an integer from 0 to 2^64 - 1"
         raise DataError(msg)
+    if not 0 <= stage < 1 << 32:
+        msg = f"stage {stage}: expected an integer from 0 to 2^32 - 1"
+        raise DataError(msg)
     ids = np.asarray(event_id)
+    if ids.ndim != 1:
+        msg = f"event ids have shape {ids.shape}, expected (n,)"
+        raise DataError(msg)
     if ids.dtype.kind not in "iu":
         msg = f"event ids have type {ids.dtype}, expected integers"
         raise DataError(msg)

@@ -190,9 +190,11 @@ class Sample:
             have = ", ".join(columns) or "none"
             msg = f"{source}: column {missing[0]} is missing; the columns are {have}"
             raise DataError(msg)
-        self.columns: dict[str, Array] = {f.name: np.asarray(columns[f.name]) for f in schema.fields}
+        self.columns: dict[str, Array] = {
+            f.name: _as_array(columns[f.name], f"field {f.name}", source) for f in schema.fields
+        }
         rows = len(next(iter(self.columns.values()))) if self.columns else 0
-        self.weight: FloatArray = np.ones(rows) if weight is None else np.asarray(weight, dtype=np.float64)
+        self.weight: FloatArray = np.ones(rows) if weight is None else _as_weight(weight, source)
         self.event_id: npt.NDArray[np.int64] = _as_ids(event_id, rows, "event id", source)
         self.group: npt.NDArray[np.int64] = self.event_id if group is None else _as_ids(group, rows, "group", source)
         self._validate(rows)
@@ -201,7 +203,7 @@ class Sample:
         for field in self.schema.fields:
             values = self.columns[field.name]
             if values.shape != (rows, *field.shape):
-                expected = f"({rows}{''.join(f', {s}' for s in field.shape)},)".replace(",,", ",")
+                expected = (rows, *field.shape)
                 msg = f"{self.source}: field {field.name}: expected shape {expected}, got {values.shape}"
                 raise ShapeError(msg)
             if values.dtype.kind not in "biuf":
@@ -345,6 +347,26 @@ def concatenate(samples: Iterable[Sample]) -> Sample:
         group=np.concatenate([p.group for p in parts]),
         source=first.source,
     )
+
+
+def _as_array(values: npt.ArrayLike, what: str, source: str) -> Array:
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        msg = f"{source}: {what}: the rows have different shapes"
+        raise ShapeError(msg) from None
+    if array.ndim == 0:
+        msg = f"{source}: {what}: expected one value a row, got a single {type(values).__name__}"
+        raise ShapeError(msg)
+    return array
+
+
+def _as_weight(values: npt.ArrayLike, source: str) -> FloatArray:
+    array = _as_array(values, "weight", source)
+    if array.dtype.kind not in "biuf":
+        msg = f"{source}: weight: expected numbers, got type {array.dtype}"
+        raise DataError(msg)
+    return array.astype(np.float64, copy=False)
 
 
 def _as_ids(values: npt.ArrayLike | None, rows: int, name: str, source: str) -> npt.NDArray[np.int64]:
