@@ -294,6 +294,11 @@ class Surrogate(nn.Module, ABC):
     def set_sizes(self, sizes: dict[str, Any]) -> None:
         """Take the sizes that `sizes` gave, before `build`."""
 
+    @property
+    def encoded_width(self) -> int:
+        """Width of the response that `encode` gives; a family may put more beside the response than itself."""
+        return self.schema.response_width
+
     def encode(self, sample: Sample) -> Batch:
         """All rows of a sample in network space, with their weights as they stand."""
         with torch.no_grad():

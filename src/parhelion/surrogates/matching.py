@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 from typing import ClassVar, Literal
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from parhelion.errors import DataError
 from parhelion.networks import Activation, ResidualMLP, TimeEmbedding
+from parhelion.noise import normal
+from parhelion.sample import Sample
 from parhelion.surrogates.base import Batch, Draws, Loss, Surrogate, SurrogateConfig
 
 Solver = Literal["euler", "midpoint", "heun", "rk4"]
+
+DISTILLATION_STAGE = 1
+_ROWS = 16384
 
 
 class MatchingConfig(SurrogateConfig):
@@ -108,3 +115,115 @@ class Matching(Surrogate):
         k3 = v(x + 0.5 * h * k2, t + 0.5 * h)
         k4 = v(x + h * k3, t + h)
         return x + h / 6 * (k1 + 2 * k2 + 2 * k3 + k4)
+
+
+class StudentConfig(SurrogateConfig):
+    """Options of a one-pass student.
+
+    Attributes
+    ----------
+    width, blocks, activation
+        Residual network from (noise, condition) to response.
+    """
+
+    width: int = Field(256, ge=1)
+    blocks: int = Field(2, ge=1)
+    activation: Activation = "silu"
+
+
+class Student(Surrogate):
+    """One-pass student of a surrogate whose `generate` is a deterministic map of the noise.
+
+    Distillation (Luhman and Luhman, arXiv:2101.02388, equation 6): at the conditions of the training sample and for
+    noise z, the student's answer is drawn to the teacher's answer to the same z by the squared error. Each row gets its
+    z once, from the counter-based generator, so the teacher is asked once a row and not once a step.
+
+    The teacher already stands for the weighted sample: every row counts the same here, whatever its weight.
+    The student has the teacher's codec: condition scaling, exact structure, response transform, domain.
+    """
+
+    kind: ClassVar[str] = "student"
+    Config = StudentConfig
+    config: StudentConfig
+
+    def build(self, features: int, width: int) -> None:
+        """Make the one-pass network; it starts as the identity in the noise."""
+        c = self.config
+        self.network = ResidualMLP(width + features, width, width=c.width, blocks=c.blocks, activation=c.activation)
+        self._teacher: list[Surrogate] = []
+        self._seed = 0
+
+    def learn_from(self, teacher: Surrogate, *, seed: int) -> None:
+        """Take the teacher's codec and keep the teacher at hand for training (it is not saved).
+
+        Raises
+        ------
+        DataError
+            The teacher is not trained, or its noise is not as wide as the response.
+        """
+        if not teacher.prepared or teacher.noise_features != self.schema.response_width:
+            msg = (
+                f"a {teacher.kind} surrogate cannot be distilled: "
+                "it must be trained and must map noise that is as wide as the response"
+            )
+            raise DataError(msg)
+        self.codec = copy.deepcopy(teacher.codec)
+        self.config = self.config.model_copy(update={"codec": teacher.config.codec})
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.build(self.codec.features, self.schema.response_width)
+        # In a list, so that the teacher is no submodule: neither trained nor saved.
+        self._teacher = [teacher.eval()]
+        self._seed = seed
+        self.prepared = True
+
+    def players(self) -> dict[str, list[nn.Parameter]]:
+        """One player."""
+        return {"student": list(self.network.parameters())}
+
+    def averaged(self) -> list[nn.Parameter]:
+        """The network's parameters."""
+        return list(self.network.parameters())
+
+    @property
+    def encoded_width(self) -> int:
+        """Noise and the teacher's answer."""
+        return 2 * self.schema.response_width
+
+    def encode(self, sample: Sample) -> Batch:
+        """Noise and the teacher's answer to it side by side as the response, shape (n, 2 d), all weights 1.
+
+        Raises
+        ------
+        DataError
+            The student has no teacher at hand (it was loaded from a file).
+        """
+        if not self._teacher:
+            msg = "this student has no teacher at hand; call learn_from with the trained teacher before training"
+            raise DataError(msg)
+        batch = super().encode(sample)
+        z = torch.as_tensor(normal(self._seed, sample.event_id, self.noise_features, stage=DISTILLATION_STAGE))
+        device = next(self._teacher[0].parameters()).device
+        with torch.no_grad():
+            answers = [
+                self._teacher[0].generate(c.to(device), n.to(device)).cpu()
+                for c, n in zip(torch.split(batch.condition, _ROWS), torch.split(z, _ROWS), strict=True)
+            ]
+        both = torch.cat([z, torch.cat(answers)], dim=1)
+        return Batch(both, batch.condition, batch.active, torch.ones(len(z)))
+
+    def loss(self, player: str, batch: Batch, draws: Draws) -> Loss:
+        """Squared error to the teacher's answer over the free entries, per event."""
+        z, target = batch.response.chunk(2, dim=1)
+        error = torch.where(batch.active, self.generate(batch.condition, z) - target, torch.zeros_like(z))
+        return Loss((error**2).mean(dim=1))
+
+    @property
+    def noise_features(self) -> int:
+        """As wide as the response."""
+        return self.schema.response_width
+
+    def generate(self, condition: Tensor, noise: Tensor) -> Tensor:
+        """One pass: noise plus a learned displacement."""
+        out: Tensor = noise + self.network(torch.cat([noise, condition], dim=1))
+        return out
