@@ -222,9 +222,8 @@ class Surrogate(nn.Module, ABC):
         if tuple(noise.shape) != expected:
             msg = f"noise: expected shape {expected}, got {tuple(noise.shape)}"
             raise ShapeError(msg)
-        was_training = self.training
-        self.eval()
-        pattern_noise, rest = noise[:, : noise.shape[1] - self.noise_features], noise[:, -self.noise_features :]
+        split = noise.shape[1] - self.noise_features
+        pattern_noise, rest = noise[:, :split], noise[:, split:]
         uniform = (
             torch.special.ndtr(pattern_noise[:, 0].to(torch.float64))
             if pattern_noise.shape[1]
@@ -232,9 +231,7 @@ class Surrogate(nn.Module, ABC):
         )
         pattern = self.codec.pattern.draw(condition, uniform)
         encoded = self.codec.encode_condition(condition, pattern)
-        response = self.codec.decode_response(self.generate(encoded, rest), pattern)
-        self.train(was_training)
-        return response
+        return self.codec.decode_response(self.generate(encoded, rest), pattern)
 
     def log_prob(self, condition: Tensor, response: Tensor) -> Tensor:
         """Log density of the free components given condition and pattern, shape (n,).

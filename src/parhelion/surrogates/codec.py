@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from parhelion.errors import ConfigError
 from parhelion.sample import Field as SampleField
 from parhelion.sample import Sample, Schema
-from parhelion.surrogates.structure import Candidates, PatternModel, find_candidates
+from parhelion.surrogates.structure import FREE, Candidates, PatternModel, find_candidates
 from parhelion.transforms import Affine, Chain
 
 FloatArray = npt.NDArray[np.float64]
@@ -78,6 +78,7 @@ class Codec(nn.Module):
     log_scale: Tensor
     low: Tensor
     high: Tensor
+    seen: Tensor
 
     def __init__(self, schema: Schema, config: CodecConfig, *, pattern_sizes: Mapping[str, int] | None = None) -> None:
         super().__init__()
@@ -106,12 +107,15 @@ class Codec(nn.Module):
         self.register_buffer("log_scale", torch.zeros(len(self.continuous), dtype=torch.bool))
         self.register_buffer("low", torch.zeros(schema.condition_width, dtype=torch.float64))
         self.register_buffer("high", torch.zeros(schema.condition_width, dtype=torch.float64))
+        self.register_buffer("seen", torch.zeros(sum(len(v) for _, v in self.categories), dtype=torch.bool))
 
     def fit(self, sample: Sample, *, seed: int = 0) -> None:
         """Learn scales, quantiles, structure and domain from a training sample with signed weights."""
         condition, response, weight = sample.condition, sample.response, sample.weight
         self.low = torch.as_tensor(condition.min(axis=0))
         self.high = torch.as_tensor(condition.max(axis=0))
+        seen = [bool((condition[:, j] == v).any()) for j, values in self.categories for v in values]
+        self.seen = torch.tensor(seen, dtype=torch.bool)
         names = _component_names(self.schema.condition)
         for k, j in enumerate(self.continuous):
             x = condition[:, j]
@@ -141,7 +145,7 @@ class Codec(nn.Module):
     def features(self) -> int:
         """Width of an encoded condition."""
         one_hot = sum(len(v) for _, v in self.categories)
-        patterns = 0 if self.pattern.trivial else self.pattern.patterns
+        patterns = self.pattern.patterns if self.pattern.patterns > 1 else 0
         return len(self.continuous) + one_hot + len(self.known) + patterns
 
     def _scaled(self, condition: Tensor) -> Tensor:
@@ -157,11 +161,25 @@ class Codec(nn.Module):
             parts.append((condition[:, j : j + 1] == codes).to(torch.float32))
         for j, t in self.known:
             # Responses change fast just above a threshold: the network gets the distance on that scale.
-            parts.append(((condition[:, j : j + 1] / t - 1.0) * 2.0).clamp(-1.0, 1.0).to(torch.float32))
-        if not self.pattern.trivial:
+            distance = (condition[:, j : j + 1] - t) / (abs(t) or 1.0)
+            parts.append((2.0 * distance).clamp(-1.0, 1.0).to(torch.float32))
+        if self.pattern.patterns > 1:
             one_hot = torch.nn.functional.one_hot(pattern, self.pattern.patterns)
             parts.append(one_hot.to(torch.float32))
         return torch.cat(parts, dim=1)
+
+    def active_entries(self, encoded: Tensor) -> Tensor:
+        """Which response entries are free, shape (n, d), bool, given encoded conditions (n, features)."""
+        free = self.pattern.table == FREE
+        if self.pattern.trivial:
+            return free.expand(len(encoded), -1)
+        return encoded[:, -self.pattern.patterns :] @ free.to(encoded.dtype) > 0.5
+
+    def split_condition(self, encoded: Tensor) -> tuple[Tensor, Tensor]:
+        """Standardised continuous part, and one-hot categories and pattern, of encoded conditions (n, features)."""
+        a = len(self.continuous)
+        b = a + sum(len(v) for _, v in self.categories)
+        return encoded[:, :a], torch.cat([encoded[:, a:b], encoded[:, b + len(self.known) :]], dim=1)
 
     def encode_response(self, response: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Network space (n, d) float32, active entries (n, d) bool, pattern numbers (n,) of responses (n, d)."""
@@ -194,11 +212,18 @@ class Codec(nn.Module):
         return torch.where(active, terms, torch.zeros_like(terms)).sum(dim=1)
 
     def outside(self, condition: Tensor) -> Tensor:
-        """Which conditions (n, c) lie outside the trained domain, shape (n, c), bool."""
-        beyond = (condition < self.low) | (condition > self.high)
+        """Which conditions (n, c) lie outside the trained domain, shape (n, c), bool.
+
+        The domain of a column is its range in the training sample; that of a category the values that occurred there.
+        """
+        # Written so that NaN is outside.
+        beyond = ~((condition >= self.low) & (condition <= self.high))
+        start = 0
         for j, values in self.categories:
             codes = torch.tensor(values, dtype=condition.dtype, device=condition.device)
-            beyond[:, j] = ~(condition[:, j : j + 1] == codes).any(dim=1)
+            known = codes[self.seen[start : start + len(values)]]
+            beyond[:, j] = ~(condition[:, j : j + 1] == known).any(dim=1)
+            start += len(values)
         return beyond
 
     def _difference(self, response: Tensor) -> Tensor:

@@ -7,8 +7,9 @@ free, tied to an earlier component, or at an atom. The pattern is drawn first, g
 follow from the continuous model; the others are then exact by construction.
 
 Patterns are a function of the condition (thresholds) or random. A decision tree over the conditions finds thresholds
-to the gap between neighbouring rows, and known thresholds (declared in the study) replace a found one that lies in the
-same gap, so physical limits are exact. Where a leaf holds several patterns, its weighted shares are the probabilities.
+to the gap between neighbouring rows, and known thresholds (declared in the study) replace a found one where they
+divide the rows as well, so physical limits are exact. Where a leaf holds several patterns, its weighted shares are
+the probabilities.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ IntArray = npt.NDArray[np.int64]
 
 FREE = -1
 _CANDIDATE_ROWS = 200_000
+# A split must raise the log-likelihood of the patterns by more than the best of many chance splits does.
+_LEAST_GAIN = 8.0
+# A known threshold replaces a found one unless that loses more log-likelihood.
+_SNAP_LOSS = 3.0
 
 
 @dataclass(frozen=True)
@@ -52,13 +57,14 @@ def find_candidates(
     Parameters
     ----------
     response
-        Shape (n, d); the first 200,000 rows are looked at.
+        Shape (n, d); at most 200,000 evenly spaced rows are looked at.
     ties, atoms
         What to look for.
     min_share
         Smallest share of rows; at least 20 rows are needed in any case.
     """
-    x = response[:_CANDIDATE_ROWS]
+    # Evenly spaced: a file may be sorted, by species for instance.
+    x = response[:: -(-len(response) // _CANDIDATE_ROWS) or 1]
     need = max(20, int(min_share * len(x)))
     width = x.shape[1]
     found_atoms: list[tuple[float, ...]] = []
@@ -168,31 +174,24 @@ class PatternModel(nn.Module):
         candidates
             Structure to look for.
         thresholds
-            Known thresholds for each condition column; a found one in the same gap between rows snaps to it.
+            Known thresholds for each condition column; a found one snaps to the known one that divides as well.
         min_rows
-            Patterns seen in fewer rows are taken as accidental and counted as free.
+            Patterns seen in fewer rows are taken as accidental: their rows count as the known pattern with the most
+            constraints that hold, as in `code`.
         seed
             Seed of the tree's tie-breaking.
         """
-        rows = row_patterns(response, candidates)
-        table, code, counts = np.unique(rows, axis=0, return_inverse=True, return_counts=True)
-        code = code.reshape(-1)
-        free = np.full((1, response.shape[1]), FREE)
-        keep = (counts >= min_rows) | (table == free).all(axis=1)
-        if not (table[keep] == free).all(axis=1).any() and not keep.all():
-            table, keep = np.concatenate([table, free]), np.append(keep, True)
-        kept = table[keep]
-        index = np.cumsum(keep) - 1
-        fallback = int(np.flatnonzero((kept == free).all(axis=1))[0]) if (kept == free).all(axis=1).any() else 0
-        code = np.where(keep[code], index[code], fallback)
-        model = _tree(cls, condition, code, weight, len(kept), thresholds or {}, seed)
         width = response.shape[1]
-        model.width = width
-        model.table = torch.as_tensor(kept, dtype=torch.long)
-        values = torch.zeros(width, max(1, max(len(a) for a in candidates.atoms)), dtype=torch.float64)
-        for j, found in enumerate(candidates.atoms):
-            values[j, : len(found)] = torch.tensor(found, dtype=torch.float64)
-        model.atoms = values
+        found, counts = np.unique(row_patterns(response, candidates), axis=0, return_counts=True)
+        # The free pattern is always known: a response that fits no other has it.
+        table = np.unique(np.concatenate([found[counts >= min_rows], np.full((1, width), FREE)]), axis=0)
+        model = cls(width, patterns=len(table), atoms=max(1, *(len(a) for a in candidates.atoms)))
+        model.table = torch.as_tensor(table, dtype=torch.long)
+        for j, values in enumerate(candidates.atoms):
+            model.atoms[j, : len(values)] = torch.tensor(values, dtype=torch.float64)
+        if len(table) > 1:
+            code = model.code(torch.as_tensor(response)).numpy()
+            model._grow(condition, code, weight, thresholds or {}, seed)
         return model
 
     @torch.no_grad()
@@ -212,10 +211,12 @@ class PatternModel(nn.Module):
             value = condition.gather(1, feature.clamp(min=0)[:, None])[:, 0]
             below = torch.where(value < self.threshold[node], self.left[node], self.right[node])
             node = torch.where(feature >= 0, below, node)
-        return (uniform[:, None].to(torch.float64) > self.cumulative[node][:, :-1]).sum(dim=1)
+        # A normal number beyond 8.3 rounds to a uniform 1, which belongs to the last possible pattern.
+        u = uniform[:, None].to(torch.float64).clamp(max=1.0 - 2.0**-53)
+        return (u >= self.cumulative[node][:, :-1]).sum(dim=1)
 
     def code(self, response: Tensor) -> Tensor:
-        """Known pattern number of given responses, shape (n,); those with an unknown pattern count as free.
+        """Known pattern number of given responses, shape (n,): the one with the most constraints that hold.
 
         `response` has shape (n, d), physical units, with exact ties and atoms.
         """
@@ -227,7 +228,8 @@ class PatternModel(nn.Module):
                 if code >= 0:
                     holds &= response[:, j] == response[:, code]
                 elif code < FREE:
-                    holds &= response[:, j] == self.atoms[j, -2 - code].to(response.dtype)
+                    # In single precision, which generated responses have.
+                    holds &= response[:, j].to(torch.float32) == self.atoms[j, -2 - code].to(torch.float32)
             constraints = int((self.table[k] != FREE).sum())
             better = holds & (constraints > most)
             best = torch.where(better, k, best)
@@ -249,51 +251,87 @@ class PatternModel(nn.Module):
         inside = (self.cumulative > 1e-12) & (self.cumulative < 1 - 1e-12)
         return bool(inside.any())
 
+    def _grow(
+        self,
+        condition: FloatArray,
+        code: IntArray,
+        weight: FloatArray,
+        thresholds: Mapping[int, Sequence[float]],
+        seed: int,
+    ) -> None:
+        """Grow the tree on conditions (n, c) with pattern numbers (n,)."""
+        from sklearn.tree import DecisionTreeClassifier
 
-def _tree(
-    cls: type[PatternModel],
-    condition: FloatArray,
-    code: IntArray,
-    weight: FloatArray,
-    patterns: int,
-    thresholds: Mapping[int, Sequence[float]],
-    seed: int,
-) -> PatternModel:
-    if patterns == 1:
-        return cls(1)
-    from sklearn.tree import DecisionTreeClassifier
+        fitted = DecisionTreeClassifier(
+            criterion="entropy",
+            min_impurity_decrease=_LEAST_GAIN / np.log(2.0) / len(condition),
+            random_state=seed,
+        )
+        # sklearn works in float32; ranks keep neighbouring rows apart, and thresholds are put back in physical units.
+        ranks = np.stack([np.unique(column, return_inverse=True)[1].reshape(-1) for column in condition.T], axis=1)
+        tree = fitted.fit(ranks, code).tree_
+        nodes = int(tree.node_count)
+        self.feature = torch.as_tensor(tree.feature.astype(np.int64)).clamp(min=-1)
+        self.left = torch.as_tensor(np.maximum(tree.children_left, 0).astype(np.int64))
+        self.right = torch.as_tensor(np.maximum(tree.children_right, 0).astype(np.int64))
+        self.threshold = torch.zeros(nodes, dtype=torch.float64)
+        self.depth = int(fitted.get_depth())
+        leaf = np.zeros(len(condition), dtype=np.int64)
+        pending = [(0, np.arange(len(condition)))]
+        while pending:
+            node, rows = pending.pop()
+            j = int(tree.feature[node])
+            if j < 0:
+                leaf[rows] = node
+                continue
+            below = ranks[rows, j] <= tree.threshold[node]
+            self.threshold[node], below = _snap(condition[rows, j], code[rows], below, thresholds.get(j, ()))
+            pending += [(int(tree.children_left[node]), rows[below]), (int(tree.children_right[node]), rows[~below])]
+        shares = _leaf_shares(leaf, code, weight, nodes, self.patterns)
+        # Where snapping took a leaf's last row, the rows for which it was grown speak.
+        grown = _leaf_shares(fitted.apply(ranks), code, np.ones(len(code)), nodes, self.patterns)
+        shares = np.where(shares.sum(axis=1, keepdims=True) > 0, shares, grown)
+        cumulative = np.cumsum(shares, axis=1)
+        # Inner nodes are never a row's last stop; mark them certain so that `random` speaks of leaves only.
+        inner = tree.feature >= 0
+        cumulative[inner] = 1.0
+        self.cumulative = torch.as_tensor(cumulative / cumulative[:, -1:])
 
-    rows = len(condition)
-    # A split must sort out 20 rows' worth of impurity, more than the best of many chance splits does.
-    fitted = DecisionTreeClassifier(min_impurity_decrease=20.0 / rows, random_state=seed)
-    # sklearn works in float32; ranks keep neighbouring rows apart, and thresholds are put back in physical units.
-    distinct = [np.unique(condition[:, j]) for j in range(condition.shape[1])]
-    ranks = np.stack([np.searchsorted(d, condition[:, j]) for j, d in enumerate(distinct)], axis=1)
-    leaf = fitted.fit(ranks, code).apply(ranks)
-    tree = fitted.tree_
-    model = cls(1, patterns=patterns, nodes=int(tree.node_count))
-    for node in range(tree.node_count):
-        j = int(tree.feature[node])
-        if j < 0:
-            continue
-        below = int(np.floor(tree.threshold[node]))
-        low, high = distinct[j][below], distinct[j][min(below + 1, len(distinct[j]) - 1)]
-        known = [t for t in thresholds.get(j, ()) if low < t <= high]
-        model.feature[node] = j
-        model.threshold[node] = known[0] if known else 0.5 * (low + high)
-        model.left[node] = int(tree.children_left[node])
-        model.right[node] = int(tree.children_right[node])
-    shares = np.zeros((tree.node_count, patterns))
+
+def _snap(
+    values: FloatArray, code: IntArray, below: npt.NDArray[np.bool_], known: Sequence[float]
+) -> tuple[float, npt.NDArray[np.bool_]]:
+    """Threshold of a node's split, and which of its rows lie below: a known one if it divides about as well.
+
+    `values` and pattern numbers `code` are those of the node's rows, shape (n,), which the tree parts as in `below`.
+    """
+    options = [(_log_likelihood(code, values < t), t, values < t) for t in known]
+    if options:
+        gain, best, side = max(options, key=lambda option: option[0])
+        if gain > _log_likelihood(code, below) - _SNAP_LOSS:
+            return best, side
+    # The middle of the gap between the rows of this node, which may hold rows of other nodes.
+    return float(0.5 * (np.max(values[below], initial=-np.inf) + np.min(values[~below], initial=np.inf))), below
+
+
+def _log_likelihood(code: IntArray, below: npt.NDArray[np.bool_]) -> float:
+    """Log-likelihood of pattern numbers (n,) with one set of probabilities on each side."""
+    total = 0.0
+    for side in (below, ~below):
+        counts = np.bincount(code[side])
+        counts = counts[counts > 0]
+        total += float(np.sum(counts * np.log(counts / counts.sum())))
+    return total
+
+
+def _leaf_shares(leaf: IntArray, code: IntArray, weight: FloatArray, nodes: int, patterns: int) -> FloatArray:
+    """Signed sums of weights of each pattern in each leaf, shape (nodes, patterns), negative ones as zero.
+
+    A leaf whose weights cancel counts rows.
+    """
+    shares, rows = np.zeros((nodes, patterns)), np.zeros((nodes, patterns))
     np.add.at(shares, (leaf, code), weight)
+    np.add.at(rows, (leaf, code), 1.0)
     shares = np.maximum(shares, 0.0)
-    plain = np.zeros_like(shares)
-    np.add.at(plain, (leaf, code), 1.0)
-    # A leaf whose signed weights cancel still has patterns: count rows there.
-    shares = np.where(shares.sum(axis=1, keepdims=True) > 0, shares, plain)
-    total = shares.sum(axis=1, keepdims=True)
-    probability = np.divide(shares, total, out=np.full_like(shares, 1.0 / patterns), where=total > 0)
-    model.cumulative = torch.as_tensor(np.cumsum(probability, axis=1))
-    # Inner nodes are never a row's last stop; mark them certain so that `random` speaks of leaves only.
-    model.cumulative[model.feature >= 0] = 1.0
-    model.depth = int(fitted.get_depth())
-    return model
+    result: FloatArray = np.where(shares.sum(axis=1, keepdims=True) > 0, shares, rows)
+    return result

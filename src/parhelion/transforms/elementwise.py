@@ -39,10 +39,12 @@ class Affine(Transform):
                 w = np.ones_like(w)
             mean = np.average(values, weights=w)
             variance = np.average((values - mean) ** 2, weights=w)
-            if not variance > 0:
+            # A constant column's variance is rounding, not spread.
+            rounding = (1e-7 * np.abs(values).max()) ** 2
+            if not variance > rounding:
                 mean, variance = values.mean(), values.var()
             self.mean[j] = float(mean)
-            self.scale[j] = float(np.sqrt(variance)) if variance > 0 else 1.0
+            self.scale[j] = float(np.sqrt(variance)) if variance > rounding else 1.0
 
     def forward(self, x: Tensor) -> Tensor:
         """Standardise (n, width)."""
@@ -134,8 +136,8 @@ class Logit(Transform):
         return torch.logit(self._unit(x))
 
     def inverse(self, y: Tensor) -> Tensor:
-        """Unbounded to bounded."""
-        return torch.sigmoid(y) * (self.high - self.low) + self.low
+        """Unbounded to bounded; rounding does not pass a bound."""
+        return (torch.sigmoid(y) * (self.high - self.low) + self.low).clamp(self.low, self.high)
 
     def log_det(self, x: Tensor) -> Tensor:
         """-log(u (1 - u) (high - low))."""

@@ -71,19 +71,25 @@ class Quantile(Transform):
         for j in range(self.width):
             keep = slice(None) if active is None else active[:, j]
             values, w = x[keep, j], weight[keep]
-            if len(values) < 2 or not values.max() > values.min():
+            if not len(values):
                 continue
             if not np.sum(w) > 0:
                 w = np.ones_like(w)
             support, probability = monotone_distribution(values, w)
-            # The outermost points are those that the sample can still resolve.
             edge = 0.5 / len(values)
-            y = np.clip(target, ndtri(edge), -ndtri(edge))
-            normal = ndtri(np.clip(probability, 0.25 * edge, 1 - 0.25 * edge))
-            strictly = np.concatenate([[True], np.diff(np.maximum.accumulate(normal)) > 1e-9])
+            normal = np.maximum.accumulate(ndtri(np.clip(probability, 0.25 * edge, 1 - 0.25 * edge)))
+            strictly = np.concatenate([[True], np.diff(normal) > 1e-9])
+            # The outermost points are those that the sample can still resolve.
+            first, last = max(normal[0], -self.reach), min(normal[-1], self.reach)
+            if strictly.sum() < 2 or not last - first > 1e-3:
+                mean = float(np.average(values, weights=w))
+                self.x_knots[j] = torch.as_tensor(mean + target * max(1.0, abs(mean)))
+                self.y_knots[j] = torch.as_tensor(target)
+                continue
+            y = np.linspace(first, last, self.knots)
             points = np.interp(y, normal[strictly], support[strictly])
             self.x_knots[j] = torch.as_tensor(_increasing(points))
-            self.y_knots[j] = torch.as_tensor(_increasing(y))
+            self.y_knots[j] = torch.as_tensor(y)
 
     def forward(self, x: Tensor) -> Tensor:
         """Physical to normal, shape (n, width)."""
