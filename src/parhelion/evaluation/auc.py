@@ -1,0 +1,217 @@
+"""Area under the ROC curve for signed weights, its standard error, and its bootstrap.
+
+For scores s of positives (weights w, sum W) and t of negatives (weights v, sum V)
+
+    AUC = sum_ij w_i v_j [1(s_i > t_j) + 1/2 1(s_i = t_j)] / (W V),
+
+the weighted Mann-Whitney statistic. With signed weights it is an unbiased estimate of the same probability, but the
+ROC curve need not be monotone and the number may leave [0, 1].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from parhelion.errors import DataError, ShapeError
+from parhelion.weights import summarise
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Placements:
+    """Placement values of all rows, and the AUC.
+
+    Attributes
+    ----------
+    auc
+        Area under the curve.
+    positive
+        Share of the negatives' weight below each positive (half of it where equal), shape (n,).
+    negative
+        Share of the positives' weight above each negative (half of it where equal), shape (m,).
+    positive_weight, negative_weight
+        Weights divided by their sum, shapes (n,) and (m,).
+    """
+
+    auc: float
+    positive: FloatArray
+    negative: FloatArray
+    positive_weight: FloatArray
+    negative_weight: FloatArray
+
+    @property
+    def influence(self) -> tuple[FloatArray, FloatArray]:
+        """Influence of each positive and each negative on the AUC, shapes (n,) and (m,); each sums to 0."""
+        return (
+            self.positive_weight * (self.positive - self.auc),
+            self.negative_weight * (self.negative - self.auc),
+        )
+
+
+def placements(
+    positive: npt.ArrayLike,
+    negative: npt.ArrayLike,
+    positive_weight: npt.ArrayLike | None = None,
+    negative_weight: npt.ArrayLike | None = None,
+) -> Placements:
+    """Placement values (DeLong, DeLong & Clarke-Pearson 1988, eq. 4-5; with weights) in O(N log N).
+
+    Parameters
+    ----------
+    positive, negative
+        Scores, shapes (n,) and (m,); positives should score higher.
+    positive_weight, negative_weight
+        Signed weights, same shapes; ones if not given.
+
+    Raises
+    ------
+    DataError
+        One side is empty or its weights do not have a positive sum.
+    ShapeError
+        Scores and weights differ in length.
+    """
+    s, w = _scores(positive, positive_weight, "positive")
+    t, v = _scores(negative, negative_weight, "negative")
+    above = _share_below(t, v, s)
+    below = 1.0 - _share_below(s, w, t)
+    return Placements(float(np.sum(w * above)), above, below, w, v)
+
+
+def auc(
+    positive: npt.ArrayLike,
+    negative: npt.ArrayLike,
+    positive_weight: npt.ArrayLike | None = None,
+    negative_weight: npt.ArrayLike | None = None,
+) -> float:
+    """Area under the ROC curve; see `placements` for the arguments and errors."""
+    return placements(positive, negative, positive_weight, negative_weight).auc
+
+
+def delong(
+    positive: npt.ArrayLike,
+    negative: npt.ArrayLike,
+    positive_weight: npt.ArrayLike | None = None,
+    negative_weight: npt.ArrayLike | None = None,
+) -> tuple[float, float]:
+    """AUC and its standard error for independent rows (DeLong et al. 1988, eq. 6).
+
+    With weights, each sum of squares is corrected by n_eff / (n_eff - 1), which is n / (n - 1) for equal weights.
+    """
+    found = placements(positive, negative, positive_weight, negative_weight)
+    variance = 0.0
+    for influence, weight in zip(found.influence, (found.positive_weight, found.negative_weight), strict=True):
+        effective = summarise(weight).effective
+        variance += float(np.sum(influence**2)) * effective / max(effective - 1.0, 1e-9)
+    return found.auc, float(np.sqrt(variance))
+
+
+class ResampledAuc:
+    """AUC of many bootstrap replicas with one sort.
+
+    Parameters
+    ----------
+    positive, negative, positive_weight, negative_weight
+        As in `placements`.
+
+    Notes
+    -----
+    A replica only changes how often each row counts, so the sorted order serves all of them: O(N log N) once, then
+    O(N) a replica.
+    """
+
+    def __init__(
+        self,
+        positive: npt.ArrayLike,
+        negative: npt.ArrayLike,
+        positive_weight: npt.ArrayLike | None = None,
+        negative_weight: npt.ArrayLike | None = None,
+    ) -> None:
+        s, w = _scores(positive, positive_weight, "positive")
+        t, v = _scores(negative, negative_weight, "negative")
+        scores = np.concatenate([s, t])
+        order = np.argsort(scores, kind="stable")
+        ordered = scores[order]
+        self._order = order
+        self._starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
+        self._positive = np.concatenate([w, np.zeros(len(t))])[order][:, None]
+        self._negative = np.concatenate([np.zeros(len(s)), v])[order][:, None]
+
+    def __call__(self, counts: npt.NDArray[np.integer]) -> FloatArray:
+        """AUC of each replica.
+
+        Parameters
+        ----------
+        counts
+            How often each row occurs, shape (n + m, replicas): positives first, then negatives.
+
+        Returns
+        -------
+        ndarray
+            Shape (replicas,). NaN where a replica's sum of weights is not positive.
+        """
+        multiplicity = counts[self._order]
+        p = self._positive * multiplicity
+        q = self._negative * multiplicity
+        if len(self._starts) < len(self._order):
+            p = np.add.reduceat(p, self._starts, axis=0)
+            q = np.add.reduceat(q, self._starts, axis=0)
+        below = np.cumsum(q, axis=0)
+        total = np.sum(p, axis=0) * below[-1]
+        below -= 0.5 * q
+        area = np.einsum("ij,ij->j", p, below)
+        out: FloatArray = np.divide(area, total, out=np.full(len(area), np.nan), where=total > 0)
+        return out
+
+
+def roc_curve(
+    positive: FloatArray,
+    negative: FloatArray,
+    positive_weight: FloatArray,
+    negative_weight: FloatArray,
+    points: int = 101,
+) -> tuple[FloatArray, FloatArray]:
+    """ROC curve at equally spaced ranks of the pooled scores.
+
+    Returns
+    -------
+    tuple of ndarray
+        False positive rate and true positive rate, shape (`points`,) each, from (0, 0) to (1, 1).
+    """
+    pooled = np.sort(np.concatenate([positive, negative]))
+    at = np.quantile(pooled, np.linspace(1.0, 0.0, points))
+    rates = []
+    for scores, weight in ((negative, negative_weight), (positive, positive_weight)):
+        order = np.argsort(scores)
+        cumulative = np.r_[0.0, np.cumsum(weight[order])] / np.sum(weight)
+        rate = 1.0 - cumulative[np.searchsorted(scores[order], at, side="left")]
+        rate[0], rate[-1] = 0.0, 1.0
+        rates.append(rate)
+    return rates[0], rates[1]
+
+
+def _scores(scores: npt.ArrayLike, weight: npt.ArrayLike | None, side: str) -> tuple[FloatArray, FloatArray]:
+    s = np.asarray(scores, dtype=np.float64)
+    w = np.ones(s.shape) if weight is None else np.asarray(weight, dtype=np.float64)
+    if s.ndim != 1 or w.shape != s.shape:
+        msg = f"AUC: {side} scores have shape {s.shape} and weights {w.shape}, expected (n,) for both"
+        raise ShapeError(msg)
+    total = float(np.sum(w))
+    if not total > 0:
+        msg = f"AUC: the {len(s)} {side} rows have sum of weights {total:.6g}, expected a positive number"
+        raise DataError(msg)
+    return s, w / total
+
+
+def _share_below(scores: FloatArray, weight: FloatArray, at: FloatArray) -> FloatArray:
+    """Weight of `scores` below each of `at`, half of it where equal; `weight` sums to 1."""
+    order = np.argsort(scores, kind="stable")
+    ordered = scores[order]
+    cumulative = np.r_[0.0, np.cumsum(weight[order])]
+    left = cumulative[np.searchsorted(ordered, at, side="left")]
+    right = cumulative[np.searchsorted(ordered, at, side="right")]
+    middle: FloatArray = 0.5 * (left + right)
+    return middle
