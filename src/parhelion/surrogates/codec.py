@@ -54,6 +54,10 @@ class CodecConfig(BaseModel):
     condition
         Scale of each continuous condition: ``log``, ``linear``, or ``auto`` (log where positive and spanning more
         than a factor 10).
+    knots
+        Each continuous condition is also given to the network as so many ramps between its quantiles (a
+        piecewise-linear encoding, Gorishniy et al., arXiv:2203.05556, section 3.2), so that it can follow sharp
+        features. Known thresholds become ends of ramps.
     response
         Transforms of the response, in order.
     structure
@@ -63,6 +67,7 @@ class CodecConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     condition: dict[str, Literal["auto", "log", "linear"]] = Field(default_factory=dict)
+    knots: int = Field(16, ge=0, le=256)
     response: list[str | dict[str, Any]] = ["quantile"]
     structure: StructureConfig = Field(default_factory=StructureConfig)
 
@@ -70,8 +75,8 @@ class CodecConfig(BaseModel):
 class Codec(nn.Module):
     """Maps conditions and responses between physical units and network space.
 
-    Network space of the condition: scaled continuous columns, one-hot categories, the distance to each known
-    threshold, the one-hot pattern. Network space of the response: differences, transforms; entries that the
+    Network space of the condition: scaled continuous columns, one-hot categories, ramps between quantiles and known
+    thresholds, the one-hot pattern. Network space of the response: differences, transforms; entries that the
     pattern determines are 0 and marked inactive.
     """
 
@@ -79,6 +84,8 @@ class Codec(nn.Module):
     low: Tensor
     high: Tensor
     seen: Tensor
+    ramp_column: Tensor
+    ramp_ends: Tensor
 
     def __init__(self, schema: Schema, config: CodecConfig, *, pattern_sizes: Mapping[str, int] | None = None) -> None:
         super().__init__()
@@ -107,6 +114,13 @@ class Codec(nn.Module):
         self.register_buffer("log_scale", torch.zeros(len(self.continuous), dtype=torch.bool))
         self.register_buffer("low", torch.zeros(schema.condition_width, dtype=torch.float64))
         self.register_buffer("high", torch.zeros(schema.condition_width, dtype=torch.float64))
+        ramps = [
+            k
+            for k, j in enumerate(self.continuous)
+            for _ in range(config.knots + sum(column == j for column, _ in self.known))
+        ]
+        self.register_buffer("ramp_column", torch.tensor(ramps, dtype=torch.long))
+        self.register_buffer("ramp_ends", torch.zeros(2, len(ramps), dtype=torch.float64))
         self.register_buffer("seen", torch.zeros(sum(len(v) for _, v in self.categories), dtype=torch.bool))
 
     def fit(self, sample: Sample, *, seed: int = 0) -> None:
@@ -128,6 +142,7 @@ class Codec(nn.Module):
             self.log_scale[k] = wish == "log" or (wish == "auto" and positive and bool(x.max() > 10 * x.min()))
         with torch.no_grad():
             self.scale.fit(self._scaled(torch.as_tensor(condition)).numpy(), weight)
+        self._place_ramps(condition)
         structure = self.config.structure
         if self.schema.response_width <= _WIDEST_STRUCTURE:
             candidates = find_candidates(response, ties=structure.ties, atoms=structure.atoms)
@@ -141,12 +156,33 @@ class Codec(nn.Module):
         active = self.pattern.active(pattern).numpy()
         self.transform.fit(self._difference(torch.as_tensor(response)).numpy(), weight, active)
 
+    @torch.no_grad()
+    def _place_ramps(self, condition: FloatArray) -> None:
+        scaled = self._scaled(torch.as_tensor(condition)).numpy()
+        ends: list[FloatArray] = []
+        for k, j in enumerate(self.continuous):
+            marks = np.quantile(scaled[:, k], np.linspace(0.0, 1.0, self.config.knots + 1))
+            known = np.array([t for column, t in self.known if column == j])
+            if len(known):
+                row = torch.as_tensor(np.repeat(condition[:1], len(known), axis=0))
+                row[:, j] = torch.as_tensor(known)
+                marks = np.concatenate([marks, self._scaled(row)[:, k].numpy()])
+            marks = np.sort(marks)
+            ends.append(np.stack([marks[:-1], marks[1:]]))
+        if ends:
+            self.ramp_ends = torch.as_tensor(np.concatenate(ends, axis=1))
+
+    def _ramps(self, scaled: Tensor) -> Tensor:
+        low, high = self.ramp_ends[0], self.ramp_ends[1]
+        # Where quantiles of a count coincide, a ramp is a step.
+        return ((scaled[:, self.ramp_column] - low) / (high - low).clamp(min=1e-9)).clamp(0.0, 1.0)
+
     @property
     def features(self) -> int:
         """Width of an encoded condition."""
         one_hot = sum(len(v) for _, v in self.categories)
         patterns = self.pattern.patterns if self.pattern.patterns > 1 else 0
-        return len(self.continuous) + one_hot + len(self.known) + patterns
+        return len(self.continuous) + one_hot + len(self.ramp_column) + patterns
 
     def _scaled(self, condition: Tensor) -> Tensor:
         x = condition[:, self.continuous].to(torch.float64)
@@ -155,14 +191,12 @@ class Codec(nn.Module):
 
     def encode_condition(self, condition: Tensor, pattern: Tensor) -> Tensor:
         """Network input, shape (n, features), float32, of conditions (n, c) and pattern numbers (n,)."""
-        parts = [self.scale(self._scaled(condition)).to(torch.float32)]
+        scaled = self._scaled(condition)
+        parts = [self.scale(scaled).to(torch.float32)]
         for j, values in self.categories:
             codes = torch.tensor(values, dtype=condition.dtype, device=condition.device)
             parts.append((condition[:, j : j + 1] == codes).to(torch.float32))
-        for j, t in self.known:
-            # Responses change fast just above a threshold: the network gets the distance on that scale.
-            distance = (condition[:, j : j + 1] - t) / (abs(t) or 1.0)
-            parts.append((2.0 * distance).clamp(-1.0, 1.0).to(torch.float32))
+        parts.append(self._ramps(scaled).to(torch.float32))
         if self.pattern.patterns > 1:
             one_hot = torch.nn.functional.one_hot(pattern, self.pattern.patterns)
             parts.append(one_hot.to(torch.float32))
@@ -179,7 +213,7 @@ class Codec(nn.Module):
         """Standardised continuous part, and one-hot categories and pattern, of encoded conditions (n, features)."""
         a = len(self.continuous)
         b = a + sum(len(v) for _, v in self.categories)
-        return encoded[:, :a], torch.cat([encoded[:, a:b], encoded[:, b + len(self.known) :]], dim=1)
+        return encoded[:, :a], torch.cat([encoded[:, a:b], encoded[:, b + len(self.ramp_column) :]], dim=1)
 
     def encode_response(self, response: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Network space (n, d) float32, active entries (n, d) bool, pattern numbers (n,) of responses (n, d)."""

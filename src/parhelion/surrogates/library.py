@@ -72,7 +72,7 @@ class Library(Surrogate):
         self.register_buffer("stored_response", torch.zeros(rows, width))
         self.register_buffer("stored_weight", torch.zeros(rows))
         self.register_buffer("stored_cell", torch.zeros(rows, dtype=torch.long))
-        self.register_buffer("cell_code", torch.zeros(cells, features - continuous - len(self.codec.known)))
+        self.register_buffer("cell_code", torch.zeros(cells, features - continuous - len(self.codec.ramp_column)))
         self._shelves: dict[int, _Shelf] = {}
 
     def sizes(self) -> dict[str, Any]:
