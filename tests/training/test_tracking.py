@@ -12,8 +12,8 @@ import torch
 from parhelion.errors import DataError, WriteError
 from parhelion.training import Status, read_curves
 from parhelion.training.checkpoint import optimiser_tensors, restore_optimiser
-from parhelion.training.config import SGD, Adam, AdamW, RMSprop
-from parhelion.training.optimisers import Average, clip, gradient_norm, make_optimiser
+from parhelion.training.config import SGD, Adam, AdamW, Muon, RMSprop
+from parhelion.training.optimisers import Average, clip, gradient_norm, make_movers
 from parhelion.training.progress import clock, describe, quiet, terminal_progress
 from parhelion.training.tracking import JsonLines
 
@@ -112,13 +112,27 @@ def test_optimisers_are_torchs_and_resume(ours, theirs):
             optimiser.step()
 
     a, b = (torch.nn.Parameter(torch.tensor([1.0, -2.0])) for _ in range(2))
-    quadratic(a, make_optimiser([a], ours), 9)
-    first = make_optimiser([b], ours)
+    quadratic(a, make_movers([a], ours)[0].optimiser, 9)
+    first = make_movers([b], ours)[0].optimiser
     quadratic(b, first, 4)
-    second = make_optimiser([b], ours)
+    second = make_movers([b], ours)[0].optimiser
     restore_optimiser(second, {k: v.clone() for k, v in optimiser_tensors(first).items()})
     quadratic(b, second, 5)
     assert torch.equal(a.data, b.data)
     c = torch.nn.Parameter(torch.tensor([1.0, -2.0]))
     quadratic(c, theirs([c]), 9)
     torch.testing.assert_close(a.data, c.data, rtol=1e-5, atol=1e-6)
+
+
+def test_muon_moves_square_matrices_and_leaves_the_rest():
+    network = torch.nn.Sequential(torch.nn.Linear(3, 8), torch.nn.Linear(8, 8), torch.nn.Linear(8, 1))
+    rest, hidden = make_movers(list(network.parameters()), Muon())
+    assert [p is network[1].weight for group in hidden.optimiser.param_groups for p in group["params"]] == [True]
+    assert sum(len(group["params"]) for group in rest.optimiser.param_groups) == 5
+    assert (rest.rate, hidden.rate) == (3e-3, 2e-2)
+    before = network[1].weight.detach().clone()
+    network(torch.randn(16, 3, generator=torch.Generator().manual_seed(0))).square().mean().backward()
+    hidden.optimiser.step()
+    # Orthogonalised: all singular values of a first step are near the learning rate.
+    step = torch.linalg.svdvals(before - network[1].weight.detach()) / hidden.rate
+    assert 0.5 < float(step.max()) < 1.5

@@ -31,7 +31,7 @@ class Checkpoint:
     Attributes
     ----------
     tensors
-        Model, averages and optimisers, named ``model/...``, ``average/<i>``, ``optimiser/<player>/<i>/<name>``.
+        Model, averages and optimisers, named ``model/...``, ``average/<i>``, ``optimiser/<player>/<mover>/<i>/<name>``.
     state
         Plain numbers: steps, batches, seconds, best value, sums since the last record.
     """

@@ -64,6 +64,24 @@ class SGD(_Options):
         return self
 
 
+class Muon(_Options):
+    """Orthogonalised momentum for hidden layers (Jordan et al. 2024; Liu et al., arXiv:2502.16982, algorithm 1).
+
+    Attributes
+    ----------
+    learning_rate, momentum, weight_decay
+        For square matrices, the hidden layers of networks with one width.
+    rest
+        Optimiser of everything else: biases, first and last layers.
+    """
+
+    kind: Literal["muon"] = "muon"
+    learning_rate: Rate = 2e-2
+    momentum: Share = 0.95
+    weight_decay: float = Field(0.0, ge=0)
+    rest: AdamW = AdamW(learning_rate=3e-3, betas=(0.9, 0.99), weight_decay=1e-4)
+
+
 class Constant(_Options):
     """The learning rate stays as it is."""
 
@@ -139,7 +157,7 @@ def _by_name(value: Any) -> Any:
     return {"kind": value} if isinstance(value, str) else value
 
 
-Optimiser = Annotated[Adam | AdamW | RMSprop | SGD, Field(discriminator="kind"), BeforeValidator(_by_name)]
+Optimiser = Annotated[Adam | AdamW | RMSprop | SGD | Muon, Field(discriminator="kind"), BeforeValidator(_by_name)]
 Schedule = Annotated[Constant | Cosine | OneCycle | Exponential, Field(discriminator="kind"), BeforeValidator(_by_name)]
 
 
@@ -159,7 +177,7 @@ class TrainingConfig(_Options):
     seed
         Seed of the order of rows, of all draws in losses and validation, and of the networks' start.
     optimiser
-        Optimiser of every player: ``adam``, ``adamw``, ``rmsprop`` or ``sgd``, alone or with its options.
+        Optimiser of every player: ``adam``, ``adamw``, ``rmsprop``, ``sgd`` or ``muon``, alone or with its options.
     optimisers
         Other optimisers by player.
     schedule
@@ -181,6 +199,9 @@ class TrainingConfig(_Options):
         Steps between records of the loss.
     device
         ``auto`` takes a GPU where there is one.
+    precision
+        Of matrix products in losses: ``float32``; ``bfloat16`` (parameters stay float32); ``auto`` takes bfloat16 where
+        the processor multiplies in it, which is faster, so results then depend on the processor.
     table_limit
         Bytes above which the encoded table is a memory-mapped file in the run folder.
     """
@@ -200,6 +221,7 @@ class TrainingConfig(_Options):
     checkpoint_every: int = Field(1000, ge=1)
     log_every: int = Field(20, ge=1)
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"
     table_limit: int = Field(2_000_000_000, ge=0)
 
     @model_validator(mode="after")

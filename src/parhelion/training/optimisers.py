@@ -4,15 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from parhelion.training.config import SGD, Adam, AdamW, RMSprop
+from parhelion.training.config import SGD, Adam, AdamW, Muon, RMSprop
 
 
-def make_optimiser(parameters: Sequence[nn.Parameter], config: Adam | AdamW | RMSprop | SGD) -> torch.optim.Optimizer:
-    """Optimiser over parameters, in its fastest form (one fused or batched kernel for all tensors)."""
+@dataclass(frozen=True)
+class Mover:
+    """An optimiser and its learning rate before the schedule's factor."""
+
+    optimiser: torch.optim.Optimizer
+    rate: float
+
+
+def make_movers(parameters: Sequence[nn.Parameter], config: Adam | AdamW | RMSprop | SGD | Muon) -> list[Mover]:
+    """Optimisers that together move all parameters, each in its fastest form (one kernel for all tensors)."""
+    if not isinstance(config, Muon):
+        return [Mover(_plain(parameters, config), config.learning_rate)]
+    hidden = [p for p in parameters if p.ndim == 2 and p.shape[0] == p.shape[1]]
+    chosen = {id(p) for p in hidden}
+    rest = [p for p in parameters if id(p) not in chosen]
+    movers = [Mover(_plain(rest, config.rest), config.rest.learning_rate)] if rest else []
+    if hidden:
+        rate, decay = config.learning_rate, config.weight_decay
+        muon = torch.optim.Muon(hidden, lr=rate, momentum=config.momentum, weight_decay=decay)
+        movers.append(Mover(muon, rate))
+    return movers
+
+
+def _plain(parameters: Sequence[nn.Parameter], config: Adam | AdamW | RMSprop | SGD) -> torch.optim.Optimizer:
     rate, decay = config.learning_rate, config.weight_decay
     if isinstance(config, Adam | AdamW):
         family = torch.optim.Adam if isinstance(config, Adam) else torch.optim.AdamW
@@ -30,6 +53,15 @@ def make_optimiser(parameters: Sequence[nn.Parameter], config: Adam | AdamW | RM
     return torch.optim.SGD(
         parameters, lr=rate, momentum=config.momentum, nesterov=config.nesterov, weight_decay=decay, foreach=True
     )
+
+
+def multiplies_in_bfloat16(device: torch.device) -> bool:
+    """Whether the device has instructions for matrix products in bfloat16."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    # Older releases cannot tell; there float32 is the safe answer.
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
 @torch.no_grad()

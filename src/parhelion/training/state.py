@@ -14,7 +14,7 @@ from parhelion.surrogates.base import Draws, Loss, Surrogate
 from parhelion.training.checkpoint import Checkpoint, optimiser_tensors, restore_optimiser
 from parhelion.training.config import TrainingConfig
 from parhelion.training.distributed import Processes
-from parhelion.training.optimisers import Average, clip, gradient_norm, make_optimiser
+from parhelion.training.optimisers import Average, Mover, clip, gradient_norm, make_movers, multiplies_in_bfloat16
 from parhelion.training.table import RowOrder, TrainingTable, draws_seed
 
 
@@ -26,15 +26,12 @@ class Player:
     ----------
     parameters
         What it moves.
-    optimiser
-        How.
-    rate
-        Learning rate before the schedule's factor.
+    movers
+        How: optimisers with their learning rates.
     """
 
     parameters: list[nn.Parameter]
-    optimiser: torch.optim.Optimizer
-    rate: float
+    movers: list[Mover]
 
 
 @dataclass
@@ -93,7 +90,7 @@ class TrainingState:
         self.players = {}
         for name, parameters in names.items():
             options = config.optimisers.get(name, config.optimiser)
-            self.players[name] = Player(parameters, make_optimiser(parameters, options), options.learning_rate)
+            self.players[name] = Player(parameters, make_movers(parameters, options))
         size = min(config.batch_size, rows)
         size -= size % processes.world
         if not size or config.batch_size % processes.world:
@@ -107,6 +104,9 @@ class TrainingState:
         self.counters = Counters()
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}
+        self._low_precision = config.precision == "bfloat16" or (
+            config.precision == "auto" and multiplies_in_bfloat16(processes.device)
+        )
         self._bad = {name: torch.full((), -1, dtype=torch.int64, device=processes.device) for name in self.players}
 
     def advance(self, table: TrainingTable, used: float) -> None:
@@ -120,8 +120,10 @@ class TrainingState:
             batch = table.batch(rows, processes.device)
             seed = draws_seed(config.seed, counters.step, turn)
             draws = Draws(seed, rank=processes.rank, world=processes.world, device=processes.device)
-            player.optimiser.zero_grad(set_to_none=True)
-            loss = self.surrogate.loss(name, batch, draws)
+            for mover in player.movers:
+                mover.optimiser.zero_grad(set_to_none=True)
+            with torch.autocast(processes.device.type, dtype=torch.bfloat16, enabled=self._low_precision):
+                loss = self.surrogate.loss(name, batch, draws)
             total = (batch.weight * loss.events).mean()
             if loss.penalty is not None:
                 total = total + loss.penalty
@@ -131,9 +133,10 @@ class TrainingState:
             norm = gradient_norm(gradients)
             if config.clip_norm is not None:
                 clip(gradients, norm, config.clip_norm)
-            for group in player.optimiser.param_groups:
-                group["lr"] = player.rate * counters.factor
-            player.optimiser.step()
+            for mover in player.movers:
+                for group in mover.optimiser.param_groups:
+                    group["lr"] = mover.rate * counters.factor
+                mover.optimiser.step()
             self._observe(name, total.detach(), norm, loss)
         self.surrogate.after_step(counters.step)
         self.average.update()
@@ -168,7 +171,7 @@ class TrainingState:
 
     def rates(self) -> dict[str, float]:
         """Learning rate of each player in the newest step."""
-        return {f"learning_rate/{name}": p.rate * self.counters.factor for name, p in self.players.items()}
+        return {f"learning_rate/{name}": p.movers[-1].rate * self.counters.factor for name, p in self.players.items()}
 
     def identity(self, table: TrainingTable) -> dict[str, Any]:
         """What must be the same for a resumed run to give the identical result; the budget may grow."""
@@ -181,7 +184,9 @@ class TrainingState:
         tensors = {f"model/{k}": v for k, v in self.surrogate.state_dict().items()}
         tensors |= {f"average/{i}": v for i, v in enumerate(self.average.shadow)}
         for name, player in self.players.items():
-            tensors |= {f"optimiser/{name}/{k}": v for k, v in optimiser_tensors(player.optimiser).items()}
+            for number, mover in enumerate(player.movers):
+                parts = optimiser_tensors(mover.optimiser)
+                tensors |= {f"optimiser/{name}/{number}/{k}": v for k, v in parts.items()}
         state = {
             "counters": dict(vars(self.counters)),
             "updates": self.average.updates,
@@ -217,7 +222,8 @@ class TrainingState:
         for i, value in checkpoint.part("average/").items():
             self.average.shadow[int(i)].copy_(value)
         for name, player in self.players.items():
-            restore_optimiser(player.optimiser, checkpoint.part(f"optimiser/{name}/"))
+            for number, mover in enumerate(player.movers):
+                restore_optimiser(mover.optimiser, checkpoint.part(f"optimiser/{name}/{number}/"))
         state = checkpoint.state
         self.counters = Counters(**state["counters"])
         self.average.updates = state["updates"]
