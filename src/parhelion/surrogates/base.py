@@ -319,21 +319,26 @@ def read_surrogate(path: str | os.PathLike[str], families: dict[str, type[Surrog
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["parhelion"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, KeyError, ValueError, OSError) as error:
-        msg = f"{path}: this is not a surrogate file, or it is damaged ({type(error).__name__})"
-        raise DataError(msg) from error
-    if header["format"] > FORMAT or header["kind"] not in families:
-        msg = f"{path}: made by a newer version (format {header['format']}, kind {header['kind']}); update parhelion"
-        raise DataError(msg)
-    family = families[header["kind"]]
-    try:
-        surrogate = family(schema_from_dict(header["schema"]), family.Config.model_validate(header["config"]))
+        newer = header["format"] > FORMAT or header["kind"] not in families
+        surrogate = None if newer else _rebuild(header, tensors, families[header["kind"]])
     except ValidationError as error:
         msg = f"{path}: its options are not those of this version ({error.errors()[0]['loc']})"
         raise ConfigError(msg) from error
-    surrogate.codec = Codec(surrogate.schema, surrogate.config.codec, pattern_sizes=header["pattern"])
+    except (SafetensorError, KeyError, TypeError, ValueError, AttributeError, RuntimeError, OSError) as error:
+        msg = f"{path}: this is not a surrogate file, or it is damaged ({type(error).__name__})"
+        raise DataError(msg) from error
+    if surrogate is None:
+        msg = f"{path}: made by a newer version (format {header['format']}, kind {header['kind']}); update parhelion"
+        raise DataError(msg)
+    return surrogate
+
+
+def _rebuild(header: dict[str, Any], tensors: dict[str, Tensor], family: type[Surrogate]) -> Surrogate:
+    schema = schema_from_dict(header["schema"])
+    surrogate = family(schema, family.Config.model_validate(header["config"]))
+    surrogate.codec = Codec(schema, surrogate.config.codec, pattern_sizes=header["pattern"])
     surrogate.set_sizes(header["sizes"])
-    surrogate.build(surrogate.codec.features, surrogate.schema.response_width)
+    surrogate.build(surrogate.codec.features, schema.response_width)
     surrogate.load_state_dict(tensors)
     surrogate.provenance = header["provenance"]
     surrogate.prepared = True

@@ -1,0 +1,60 @@
+"""What the benchmarks on the RICH share: samples, the machine's description, tables."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from parhelion import io
+from parhelion.config import LoadedStudy, load_study
+from parhelion.provenance import machine, versions
+from parhelion.sample import Sample
+from parhelion.sources import make_samples
+
+
+def rich_samples(folder: Path, *, rows: int, test_rows: int) -> tuple[LoadedStudy, Sample, Sample, Sample]:
+    """Training, validation and test samples of the study `rich`, simulated once into a folder.
+
+    Parameters
+    ----------
+    folder
+        Where the samples are kept.
+    rows, test_rows
+        Rows to simulate for training and for the test (before the selection of true signal).
+    """
+    loaded = load_study("rich")
+    data = loaded.config.data
+    data = data.model_copy(
+        update={
+            "train": data.train.model_copy(update={"rows": rows}),
+            "test": data.test.model_copy(update={"rows": test_rows}) if data.test is not None else None,
+        }
+    )
+    loaded = loaded.model_copy(update={"config": loaded.config.model_copy(update={"data": data})})
+    if not (folder / "data" / "test.h5").exists():
+        make_samples(loaded, folder, say=print, show_progress=False)
+    train, validation, test = (io.read(folder / "data" / f"{part}.h5") for part in ("train", "validation", "test"))
+    return loaded, train, validation, test
+
+
+def signal_only(sample: Sample) -> Sample:
+    """True signal of a simulated calibration sample with weights 1: what real data never give."""
+    kept = sample.take(sample["is_signal"] == 1)
+    return kept.with_weight([1.0] * len(kept))
+
+
+def describe(**settings: object) -> str:
+    """One line with machine, threads, versions and settings."""
+    found = versions()
+    packages = ", ".join(f"{name} {found[name]}" for name in ("parhelion", "torch", "numpy") if name in found)
+    rest = ", ".join(f"{key} {value}" for key, value in settings.items())
+    return f"{machine()}; {torch.get_num_threads()} threads; {packages}; {rest}"
+
+
+def table(rows: list[dict[str, object]]) -> str:
+    """Rows with equal keys as a Markdown table."""
+    keys = list(rows[0])
+    lines = ["| " + " | ".join(keys) + " |", "|" + "---|" * len(keys)]
+    lines += ["| " + " | ".join(str(row[key]) for key in keys) + " |" for row in rows]
+    return "\n".join(lines)

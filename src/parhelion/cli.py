@@ -1,0 +1,432 @@
+"""The command line."""
+
+from __future__ import annotations
+
+import json
+import signal
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+import typer
+from typer.core import TyperGroup
+
+from parhelion.errors import ConfigError, ParhelionError, WriteError
+
+if TYPE_CHECKING:
+    from parhelion.config import LoadedStudy
+    from parhelion.sample import Sample
+
+INTERRUPTED = 130
+BUG = 70
+
+
+class _Commands(TyperGroup):
+    """A user's mistake is one sentence and exit code 2, never a traceback; exit code 1 is a verdict, nothing else."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command."""
+        try:
+            with _terminable():
+                return super().invoke(ctx)
+        except ParhelionError as error:
+            typer.echo(f"parhelion: {error}", err=True)
+            raise typer.Exit(error.exit_code) from error
+        except KeyboardInterrupt as error:
+            text = "interrupted; every file is whole or absent: run again (run and fit go on with --resume)"
+            typer.echo(f"parhelion: {text}", err=True)
+            raise typer.Exit(INTERRUPTED) from error
+        except Exception as error:
+            # Typer's main shows its own exceptions, and a reader that went away is nobody's mistake.
+            if hasattr(error, "exit_code") or isinstance(error, typer.Abort | BrokenPipeError):
+                raise
+            traceback.print_exc()
+            typer.echo(
+                "parhelion: this is an error of parhelion itself; please report it with the text above", err=True
+            )
+            raise typer.Exit(BUG) from error
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Let SIGTERM, with which batch systems end jobs, clean up as Ctrl-C does."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        before = signal.signal(signal.SIGTERM, stop)
+    except ValueError:  # not the main thread, where handlers are not allowed
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+app = typer.Typer(
+    cls=_Commands,
+    help="Fast, judged, deployable copies of particle-physics simulations.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed; written into what is made.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
+Tree = Annotated[str | None, typer.Option(help="Tree (ROOT) or group (HDF5) of the input, if it has several.")]
+
+
+def _say(quiet: bool, as_json: bool) -> Callable[[str], None]:
+    def say(text: str) -> None:
+        if not quiet:
+            typer.echo(text, err=as_json)
+
+    return say
+
+
+def _show(result: dict[str, Any]) -> None:
+    typer.echo(json.dumps(result, indent=1))
+
+
+def _require_new(out: Path, overwrite: bool) -> None:
+    """Find out before the work, not after it."""
+    if out.exists() and not overwrite:
+        msg = f"{out}: exists already; choose another name with --out, or replace it with --overwrite"
+        raise WriteError(msg)
+
+
+def _require_suffix(path: Path, option: str, *suffixes: str) -> None:
+    if path.suffix.lower() not in suffixes:
+        msg = f"{option} {path}: expected a name that ends in {' or '.join(suffixes)}"
+        raise ConfigError(msg)
+
+
+def _read(path: str, study: LoadedStudy) -> Sample:
+    from parhelion import io
+    from parhelion.sources import layout_of
+
+    return io.read(path, layout_of(path, study))
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from parhelion import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Fast, judged, deployable copies of particle-physics simulations."""
+
+
+@app.command("list")
+def list_studies(quiet: Quiet = False, as_json: Json = False) -> None:
+    """List studies, surrogates, metrics, simulators."""
+    from parhelion.config import shipped_studies
+    from parhelion.evaluation import METRICS
+    from parhelion.surrogates import SURROGATES
+    from parhelion.yamlfile import read_yaml
+
+    studies = {name: str(read_yaml(path).data.get("title", "")) for name, path in shipped_studies().items()}
+    families, metrics = sorted(k for k in SURROGATES if k != "student"), sorted(METRICS)
+    if as_json:
+        _show({"studies": studies, "surrogates": families, "metrics": metrics, "simulators": ["rich"]})
+        return
+    say = _say(quiet, False)
+    say("studies (parhelion run NAME):")
+    for name, title in studies.items():
+        say(f"  {name:16s} {title}")
+    say(f"surrogates: {', '.join(families)}")
+    say(f"metrics:    {', '.join(metrics)}")
+    say("simulators: rich")
+
+
+@app.command()
+def run(
+    study: Annotated[str, typer.Argument(help="Name of a study, or a study file.")],
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the run; runs/NAME if not given.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Run a study: sample, training, judgement, report. Exit code 1 if the verdict is fail."""
+    from parhelion.study import Study
+
+    say = _say(quiet, as_json)
+    done = Study.load(study).run(out, resume=resume, say=say, show_progress=not quiet)
+    if as_json:
+        _show(done.to_dict())
+    for name, judgement in (("surrogate", done.surrogate), ("student", done.student)):
+        if judgement is None:
+            continue
+        for outcome in judgement.verdict.outcomes:
+            say(f"{name}: {outcome.sentence}")
+        say(f"{name}: {'PASS' if judgement.verdict.passed else 'FAIL'}")
+    say(f"report: {done.report}")
+    if not done.passed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def simulate(
+    simulator: Annotated[str, typer.Argument(help="Which simulator: rich.")],
+    n: Annotated[int, typer.Option("-n", min=1, help="Rows to simulate.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Output; the suffix says the format.")],
+    seed: Seed = 1,
+    calibration: Annotated[bool, typer.Option("--calibration", help="Mass peaks on background, as real data.")] = False,
+    processes: Annotated[int | None, typer.Option(min=1, help="Cores to use; all if not given.")] = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Simulate a reference sample."""
+    if simulator != "rich":
+        msg = f"simulator {simulator!r} is unknown; there is rich"
+        raise ConfigError(msg)
+    _require_new(out, overwrite)
+    from contextlib import nullcontext
+
+    from parhelion import io
+    from parhelion.progress import bar
+    from parhelion.provenance import versions
+    from parhelion.simulators import rich
+
+    made = {"simulator": simulator, "rows": n, "seed": seed, "calibration": calibration, "versions": versions()}
+    with nullcontext() if quiet else bar("simulating", n) as progress:
+        chunks = rich.simulate(n, seed=seed, calibration=calibration, processes=processes, progress=progress)
+        rows = io.write(chunks, out, provenance=made, overwrite=overwrite)
+    _say(quiet, as_json)(f"{out}: {rows:,} rows")
+    if as_json:
+        _show({"file": str(out), "rows": rows, **made})
+
+
+@app.command()
+def splot(
+    files: Annotated[list[str], typer.Argument(help="Sample files with a mass field.")],
+    study: Annotated[str, typer.Option(help="Study whose data.splot section gives the mass models.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Output with sWeights as weight.")],
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Fit mass spectra and write the rows with the sWeights of the signal."""
+    from parhelion import io
+    from parhelion.config import load_study
+    from parhelion.provenance import versions
+    from parhelion.sources import fit_masses, layout_of
+    from parhelion.splot import apply_fits
+
+    _require_new(out, overwrite)
+    say = _say(quiet, as_json)
+    loaded = load_study(study)
+    section = loaded.config.data.splot
+    if section is None:
+        msg = f"{study}: has no data.splot section; add one with the mass models"
+        raise ConfigError(msg)
+    layout = layout_of(str(io.expand(files)[0]), loaded)
+    fits = fit_masses(section, lambda: io.iterate(files, layout), say)
+    chunks = io.iterate(files, layout)
+    weighted = (apply_fits(chunk, fits.by_code, mass=section.mass, by=section.by) for chunk in chunks)
+    made = {"files": files, "fits": fits.to_dict(), "versions": versions()}
+    rows = io.write(weighted, out, provenance=made, overwrite=overwrite)
+    say(f"{out}: {rows:,} rows with sWeights")
+    if as_json:
+        _show({"file": str(out), "rows": rows, "fits": fits.to_dict()})
+
+
+@app.command("fit")
+def fit_command(
+    study: Annotated[str, typer.Argument(help="Study whose surrogate and training sections are used.")],
+    sample: Annotated[str, typer.Argument(help="Training sample.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Surrogate file (.safetensors).")],
+    validation: Annotated[str | None, typer.Option(help="Validation sample; a share of the rows if not given.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Train a surrogate on a sample file."""
+    from contextlib import nullcontext
+
+    from parhelion.config import load_study
+    from parhelion.provenance import made_by
+    from parhelion.sources import hold_out
+    from parhelion.surrogates import SURROGATES
+    from parhelion.training import fit
+    from parhelion.training.progress import quiet as no_progress
+    from parhelion.training.progress import terminal_progress
+
+    _require_suffix(out, "--out", ".safetensors")
+    folder = out.with_suffix(".training")
+    if not resume:
+        _require_new(out, overwrite)
+        if folder.exists() and not overwrite:
+            msg = f"{folder}: holds an earlier training; go on with --resume, or replace it with --overwrite"
+            raise WriteError(msg)
+    loaded = load_study(study)
+    say = _say(quiet, as_json)
+    rows = _read(sample, loaded)
+    train, held = hold_out(rows, loaded) if validation is None else (rows, _read(validation, loaded))
+    say(f"training sample: {train.weights}")
+    surrogate = SURROGATES[loaded.family](train.schema, loaded.surrogate)
+    surrogate.provenance = made_by(loaded.name, loaded.config.seed, train)
+    with nullcontext(no_progress) if quiet else terminal_progress() as progress:
+        result = fit(
+            surrogate,
+            train,
+            config=loaded.config.training,
+            validation=held,
+            run_dir=folder,
+            resume=resume,
+            progress=progress,
+        )
+    surrogate.save(out)
+    say(f"{out}: {result.steps:,} steps")
+    if as_json:
+        _show({"file": str(out), "steps": result.steps, "validation": result.validation})
+
+
+@app.command("generate")
+def generate_command(
+    surrogate: Annotated[Path, typer.Argument(help="Surrogate file.")],
+    conditions: Annotated[list[str], typer.Argument(help="Files with the condition columns.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Output; the suffix says the format.")],
+    seed: Seed = 1,
+    outside: Annotated[str, typer.Option(help="Rows outside the trained domain: refuse, clamp or flag.")] = "refuse",
+    selection: Annotated[str | None, typer.Option(help="Rows to generate for, in the input's columns.")] = None,
+    event_id: Annotated[
+        list[str] | None, typer.Option(help="Column with unique ids (or several, each with --event-id); row: number.")
+    ] = None,
+    drop: Annotated[list[str] | None, typer.Option(help="Other column to leave out; all: every one.")] = None,
+    tree: Tree = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Generate a response for each row of the files."""
+    from parhelion import io
+    from parhelion.deploy import OutsidePolicy, condition_layout, generate_stream
+    from parhelion.provenance import versions
+    from parhelion.surrogates import load
+
+    if outside not in get_args(OutsidePolicy):
+        msg = f"--outside {outside}: expected refuse, clamp or flag"
+        raise ConfigError(msg)
+    _require_new(out, overwrite)
+    model = load(surrogate)
+    first = io.expand(conditions)[0]
+    layout = condition_layout(model.schema, first, tree=tree, event_id=event_id or (), drop=drop or ())
+    beyond = 0
+
+    def generated() -> Iterator[Sample]:
+        nonlocal beyond
+        rows = io.iterate(conditions, layout, tree=tree, selection=selection)
+        for chunk in generate_stream(model, rows, seed=seed, outside=outside):  # type: ignore[arg-type]
+            beyond += 0 if outside == "refuse" else int(chunk["outside_domain"].sum())
+            yield chunk
+
+    made = {"surrogate": str(surrogate), "seed": seed, "versions": versions(), "training": model.provenance}
+    rows = io.write(generated(), out, provenance=made, overwrite=overwrite)
+    say = _say(quiet, as_json)
+    if outside != "refuse":
+        what = "clamped to it" if outside == "clamp" else "flagged"
+        say(f"{beyond:,} of {rows:,} rows lie outside the trained domain and were {what} (column outside_domain)")
+    say(f"{out}: {rows:,} rows")
+    if as_json:
+        _show({"file": str(out), "rows": rows, "seed": seed, "outside": beyond})
+
+
+@app.command()
+def validate(
+    study: Annotated[str, typer.Argument(help="Study whose metrics and requirements judge.")],
+    reference: Annotated[str, typer.Option(help="Reference sample.")],
+    generated: Annotated[str, typer.Option(help="Generated sample.")],
+    report: Annotated[Path | None, typer.Option(help="Write an HTML report here.")] = None,
+    seed: Seed = 1,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Judge a generated sample against a reference. Exit code 1 if the verdict is fail."""
+    from parhelion.config import load_study
+    from parhelion.evaluation import evaluate, judge
+    from parhelion.report import ReportContent, SampleEntry, write_report
+    from parhelion.sources import inside_domain
+
+    if report is not None:
+        _require_suffix(report, "--report", ".html", ".htm")
+    loaded = load_study(study)
+    say = _say(quiet, as_json)
+    ours, theirs = inside_domain(_read(reference, loaded), _read(generated, loaded), say)
+    results = evaluate(ours, theirs, loaded.metrics, seed=seed)
+    verdict = judge(results, loaded.requirements)
+    if report is not None:
+        samples = [SampleEntry.of("reference", ours), SampleEntry.of("generated", theirs)]
+        content = ReportContent(title=loaded.config.title, verdict=verdict, results=results, samples=samples)
+        write_report(report, content)
+        say(f"report: {report}")
+    for outcome in verdict.outcomes:
+        say(outcome.sentence)
+    say("PASS" if verdict.passed else "FAIL")
+    if as_json:
+        _show(verdict.to_dict())
+    if not verdict.passed:
+        raise typer.Exit(1)
+
+
+@app.command()
+def inspect(
+    path: Annotated[Path, typer.Argument(help="A sample file or a surrogate file.")],
+    tree: Tree = None,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Show what a file holds."""
+    from parhelion.inspection import describe_file
+
+    found = describe_file(path, tree)
+    if as_json:
+        _show(found.data)
+    else:
+        _say(quiet, False)(found.text)
+
+
+@app.command()
+def init(
+    path: Annotated[Path, typer.Argument(help="A file with your data: ROOT, HDF5, Parquet, npz or CSV.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Study file to write.")] = Path("study.yaml"),
+    tree: Tree = None,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Write a commented study file from the columns of your data."""
+    from parhelion.files import atomic_path
+    from parhelion.template import study_template
+
+    _require_suffix(out, "--out", ".yaml", ".yml")
+    _require_new(out, overwrite)
+    text = study_template(path, tree, out)
+    with atomic_path(out) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    _say(quiet, as_json)(f"{out}: edit the lines marked CHOOSE, then: parhelion run {out}")
+    if as_json:
+        _show({"file": str(out)})
+
+
+def main() -> None:
+    """Entry point."""
+    app()

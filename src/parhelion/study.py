@@ -1,0 +1,295 @@
+"""A study, run from its file to its verdict; the floors tied together."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from parhelion import io
+from parhelion.config import LoadedStudy, load_study
+from parhelion.deploy import generate
+from parhelion.evaluation import MetricResult, Requirement, Verdict, evaluate, judge
+from parhelion.files import atomic_path
+from parhelion.phases import Phases
+from parhelion.provenance import machine, versions
+from parhelion.report import (
+    ReportContent,
+    SampleEntry,
+    SurrogateEntry,
+    Timing,
+    TrainingEntry,
+    write_report,
+)
+from parhelion.sample import Sample, Schema
+from parhelion.sections import StudentSection
+from parhelion.sources import make_samples
+from parhelion.splot import MassFit
+from parhelion.surrogates import SURROGATES, Student, Surrogate, load
+from parhelion.training import TrainingConfig, fit, read_curves
+from parhelion.training.progress import quiet
+
+Say = Callable[[str], None]
+
+JUDGED_ROWS = 1_000_000
+IN_MEMORY_ROWS = 3_000_000
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Results of the metrics and the verdict on them."""
+
+    results: list[MetricResult]
+    verdict: Verdict
+    left_out: int
+
+
+@dataclass(frozen=True)
+class StudyRun:
+    """What a run left behind.
+
+    Attributes
+    ----------
+    folder
+        Where everything is: ``report.html``, ``surrogate.safetensors``, ``generated.root``, ``verdict.json``.
+    surrogate, student
+        Judgement on the surrogate, and on its one-pass student if the study has one.
+    """
+
+    folder: Path
+    surrogate: Judgement
+    student: Judgement | None
+
+    @property
+    def report(self) -> Path:
+        """The HTML report."""
+        return self.folder / "report.html"
+
+    @property
+    def passed(self) -> bool:
+        """True if every requirement is met, by the student too."""
+        return self.surrogate.verdict.passed and (self.student is None or self.student.verdict.passed)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Verdicts as plain data for JSON."""
+        return {
+            "passed": self.passed,
+            "report": str(self.report),
+            "surrogate": self.surrogate.verdict.to_dict(),
+            "student": None if self.student is None else self.student.verdict.to_dict(),
+        }
+
+
+class Study:
+    """A study that was loaded and checked.
+
+    Examples
+    --------
+    >>> study = Study.load("rich")
+    >>> study.name
+    'rich'
+    """
+
+    def __init__(self, loaded: LoadedStudy) -> None:
+        self.loaded = loaded
+        self.config = loaded.config
+        self.name = loaded.name
+
+    @classmethod
+    def load(cls, study: str | os.PathLike[str]) -> Study:
+        """Load a study by name or path; it is checked whole (see `config.load_study` for errors)."""
+        return cls(load_study(study))
+
+    def run(
+        self,
+        folder: str | os.PathLike[str] | None = None,
+        *,
+        resume: bool = False,
+        say: Say | None = None,
+        show_progress: bool = False,
+    ) -> StudyRun:
+        """Simulate or read, fit masses, train, distil, generate, judge, report.
+
+        Each phase leaves its files whole or not at all; with `resume`, finished phases are not done again and training
+        goes on from its checkpoint.
+
+        Parameters
+        ----------
+        folder
+            Where to put everything; ``runs/NAME`` if not given.
+        resume
+            Go on with an interrupted run of the same study.
+        say
+            Called with a sentence at each phase.
+        show_progress
+            Show progress bars (on a terminal).
+
+        Raises
+        ------
+        ConfigError
+            The folder holds another run, or a run of a changed study.
+        """
+        run = _Run(self.loaded, Path(folder) if folder is not None else Path("runs") / self.name, say, show_progress)
+        return run.do(resume)
+
+
+class _Run:
+    def __init__(self, study: LoadedStudy, folder: Path, say: Say | None, show_progress: bool) -> None:
+        self.study, self.config, self.folder = study, study.config, folder
+        self.say: Say = say or (lambda text: None)
+        self.show_progress = show_progress
+        self.phases = Phases(folder, study.text, study.fingerprint)
+
+    def do(self, resume: bool) -> StudyRun:
+        self.phases.open(resume=resume)
+        config = self.config
+        with self.phases.nothing_left_on_error(), self.phases.timed("data", self.say) as todo:
+            if todo:
+                make_samples(self.study, self.folder, say=self.say, show_progress=self.show_progress)
+        surrogate = self._train()
+        student = self._distil(surrogate, config.student) if config.student else None
+        test = io.read(self.folder / "data" / "test.h5", limit=JUDGED_ROWS)
+        self.say(f"test sample: {test.weights}")
+        judged = self._judge("judge", surrogate, test, self.study.metrics, self.study.requirements)
+        judged_student = None
+        if student is not None:
+            requirements = self.study.student_requirements
+            wanted = {requirement.metric for requirement in requirements}
+            metrics = tuple((name, options) for name, options in self.study.metrics if name in wanted)
+            judged_student = self._judge("judge student", student, test, metrics, requirements)
+        done = StudyRun(self.folder, judged, judged_student)
+        with self.phases.timed("report", self.say, always=True):
+            self._report(done, surrogate, test)
+        with atomic_path(self.folder / "verdict.json") as temporary:
+            temporary.write_text(json.dumps(done.to_dict(), indent=1), encoding="utf-8")
+        return done
+
+    # ----------------------------------------------------------------- phases
+    def _train(self) -> Surrogate:
+        path = self.folder / "surrogate.safetensors"
+        with self.phases.timed("training", self.say) as todo:
+            if not todo:
+                return load(path)
+            surrogate = SURROGATES[self.study.family](self._schema(), self.study.surrogate)
+            self._fit(surrogate, "training", self.config.training)
+            surrogate.save(path)
+            return surrogate
+
+    def _distil(self, teacher: Surrogate, section: StudentSection) -> Surrogate:
+        path = self.folder / "student.safetensors"
+        with self.phases.timed("distillation", self.say) as todo:
+            if not todo:
+                return load(path)
+            student = Student(teacher.schema, section.surrogate)
+            student.learn_from(teacher, seed=self.config.seed)
+            self._fit(student, "distillation", section.training)
+            student.save(path)
+            return student
+
+    def _schema(self) -> Schema:
+        return next(io.iterate(self.folder / "data" / "train.h5", chunk_rows=1)).schema
+
+    def _fit(self, surrogate: Surrogate, name: str, config: TrainingConfig) -> None:
+        file, run_dir = self.folder / "data" / "train.h5", self.folder / name
+        rows = io.columns(file)[0].rows
+        whole = rows <= IN_MEMORY_ROWS
+        train = io.read(file) if whole else partial(io.iterate, file)
+        if isinstance(train, Sample):
+            self.say(f"training sample: {train.weights}")
+        result = fit(
+            surrogate,
+            train,
+            config=config,
+            validation=io.read(self.folder / "data" / "validation.h5", limit=IN_MEMORY_ROWS),
+            run_dir=run_dir,
+            # Where there is no checkpoint yet, this starts from the beginning.
+            resume=True,
+            progress=None if self.show_progress else quiet,
+        )
+        self.phases.note(name, {"steps": result.steps, "best_step": result.best_step, "seconds": result.elapsed})
+        surrogate.provenance |= self._provenance()
+
+    def _judge(
+        self,
+        phase: str,
+        surrogate: Surrogate,
+        test: Sample,
+        metrics: tuple[tuple[str, Any], ...],
+        requirements: tuple[Requirement, ...],
+    ) -> Judgement:
+        output = "generated-student.root" if isinstance(surrogate, Student) else "generated.root"
+        # Results are cheap beside training: they are computed again rather than trusted from an earlier run.
+        with self.phases.timed(phase, self.say, always=True):
+            self.phases.start_clock()
+            generated = generate(surrogate, test, seed=self.config.seed, outside="flag")
+            inside = generated["outside_domain"] == 0
+            self.phases.rate(f"generation ({surrogate.kind})", len(test))
+            io.write(generated, self.folder / output, overwrite=True, provenance=self._provenance())
+            reference, kept = test.take(inside), generated.take(inside)
+            results = evaluate(reference, kept, metrics, seed=self.config.seed)
+            verdict = judge(results, requirements)
+        return Judgement(results, verdict, int(np.sum(~inside)))
+
+    # ----------------------------------------------------------------- report
+    def _provenance(self) -> dict[str, Any]:
+        return {
+            "study": self.study.name,
+            "seed": self.config.seed,
+            "data": self.config.data.model_dump(mode="json"),
+            "versions": versions(),
+            "machine": machine(),
+        }
+
+    def _report(self, done: StudyRun, surrogate: Surrogate, test: Sample) -> None:
+        folder, config = self.folder, self.config
+        train, validation = (
+            io.read(folder / "data" / f"{part}.h5", limit=IN_MEMORY_ROWS) for part in ("train", "validation")
+        )
+        fits_file = folder / "data" / "mass_fits.json"
+        fits = json.loads(fits_file.read_text(encoding="utf-8")) if fits_file.exists() else {}
+        notes = self.phases.notes("training")
+        warnings = []
+        if done.surrogate.left_out:
+            warnings.append(
+                f"{done.surrogate.left_out} of {len(test)} test rows lie outside the domain of the training sample "
+                "and were left out of the judgement."
+            )
+        content = ReportContent(
+            title=config.title,
+            description=config.description,
+            verdict=done.surrogate.verdict,
+            results=done.surrogate.results,
+            samples=[
+                SampleEntry.of("training", train, getattr(config.data.train, "seed", None)),
+                SampleEntry.of("validation", validation, getattr(config.data.train, "seed", None)),
+                SampleEntry.of("test", test, getattr(config.data.test, "seed", None)),
+            ],
+            surrogate=SurrogateEntry(
+                kind=surrogate.kind,
+                parameters=sum(p.numel() for p in surrogate.parameters()) or None,
+                condition=[f.title for f in surrogate.schema.condition],
+                response=[f.title for f in surrogate.schema.response],
+                config=surrogate.config.model_dump(mode="json"),
+            ),
+            training=TrainingEntry(
+                seconds=float(notes.get("seconds", 0.0)),
+                steps=int(notes.get("steps", 0)),
+                seed=config.training.seed,
+                machine=machine(),
+                best_step=notes.get("best_step"),
+                config=config.training.model_dump(mode="json"),
+            ),
+            curves=read_curves(folder / "training"),
+            mass_fits={name: MassFit.from_dict(fit) for name, fit in fits.items()},
+            timings=[Timing(what, seconds, rows) for what, seconds, rows in self.phases.timings()],
+            command=f"parhelion run {self.study.name}",
+            versions=versions(),
+            warnings=warnings,
+        )
+        write_report(folder / "report.html", content)
