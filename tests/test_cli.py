@@ -22,7 +22,6 @@ _COMMANDS = ("run", "simulate", "splot", "fit", "validate", "generate", "inspect
 @pytest.fixture
 def parhelion(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> CommandLine:
     monkeypatch.setattr(study_module, "write_report", lambda path, content: Path(path).write_text("report"))
-    monkeypatch.setattr(study_module, "save_figures", lambda folder, content: None)
     return CommandLine(monkeypatch, capsys)
 
 

@@ -26,7 +26,6 @@ def folder(tmp_path: Path) -> Path:
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """The report is drawn by its own tests and by one of these; drawing takes most of the time."""
     monkeypatch.setattr(study_module, "write_report", lambda path, content: Path(path).write_text("report"))
-    monkeypatch.setattr(study_module, "save_figures", lambda folder, content: None)
 
 
 def _rewrite(folder: Path, *pairs: tuple[str, str]) -> Path:
