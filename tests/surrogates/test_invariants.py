@@ -22,7 +22,14 @@ SMALL: dict[str, list[dict[str, Any]]] = {
     "student": [{"width": 16, "blocks": 1}],
     "flow": [
         {"map": m, "width": 16, "depth": 1, "layers": 2, "bins": 4}
-        for m in ("spline_coupling", "affine_coupling", "spline_autoregressive", "affine_autoregressive", "planar")
+        for m in (
+            "spline_chain",
+            "spline_coupling",
+            "affine_coupling",
+            "spline_autoregressive",
+            "affine_autoregressive",
+            "planar",
+        )
     ],
     "library": [{"k": 1}, {"k": 8}, {"k": 8, "mode": "interpolate"}, {"k": 8, "max_rows": 500}],
     "gan": [

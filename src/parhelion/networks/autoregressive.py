@@ -62,7 +62,7 @@ class AutoregressiveLayer(nn.Module):
         activation: Activation,
     ) -> None:
         super().__init__()
-        networks, transforms = _zuko()
+        networks, transforms = zuko_modules()
         spline = univariate == "spline"
         self.shapes: list[tuple[int, ...]] = [(bins,), (bins,), (bins - 1,)] if spline else [(), ()]
         self.univariate = transforms.MonotonicRQSTransform if spline else transforms.MonotonicAffineTransform
@@ -106,12 +106,14 @@ class AutoregressiveLayer(nn.Module):
 
     def _maps(self, x: Tensor, condition: Tensor) -> Any:
         sizes = [math.prod(s) for s in self.shapes]
-        parameters = self.network(torch.cat([x, condition], dim=1)).unflatten(1, (x.shape[1], sum(sizes)))
+        # In low precision only the products are; the map needs every digit.
+        parameters = self.network(torch.cat([x, condition], dim=1)).to(x.dtype)
+        parameters = parameters.unflatten(1, (x.shape[1], sum(sizes)))
         parts = parameters.split(sizes, dim=2)
         return self.univariate(*(p if s else p[..., 0] for p, s in zip(parts, self.shapes, strict=True)))
 
 
-def _zuko() -> tuple[Any, Any]:
+def zuko_modules() -> tuple[Any, Any]:
     """Modules zuko.nn and zuko.transforms, without their side effect."""
     # Importing zuko turns off the argument checks of every torch distribution in the process: put them back.
     before = Distribution._validate_args, Distribution.__dict__["arg_constraints"]

@@ -23,6 +23,7 @@ from parhelion.sample import Field, Sample, Schema
 from parhelion.surrogates.codec import Codec, CodecConfig
 
 FORMAT = 1
+SIGNED_REACH = 5.0
 
 
 class SurrogateConfig(BaseModel):
@@ -297,10 +298,16 @@ class Surrogate(nn.Module, ABC):
         return self.schema.response_width
 
     def encode(self, sample: Sample) -> Batch:
-        """All rows of a sample in network space, with their weights as they stand."""
+        """All rows of a sample in network space, with their weights as they stand.
+
+        With signed weights, responses more than 5 units from 0 in network space are moved to 5.
+        """
         with torch.no_grad():
             x, active, pattern = self.codec.encode_response(torch.as_tensor(sample.response))
             condition = self.codec.encode_condition(torch.as_tensor(sample.condition), pattern)
+        if (sample.weight < 0).any():
+            # Rows far outside what the weighted sample supports cancel in the mean, but would pull with their squares.
+            x = x.clamp(-SIGNED_REACH, SIGNED_REACH)
         return Batch(x, condition, active, torch.as_tensor(sample.weight, dtype=torch.float32))
 
 

@@ -11,10 +11,14 @@ from torch import Tensor, nn
 
 from parhelion.networks import Activation
 from parhelion.networks.autoregressive import AutoregressiveLayer, Univariate, orderings
+from parhelion.networks.chain import ChainLayer
 from parhelion.networks.planar import PlanarLayers
 from parhelion.surrogates.base import Batch, Draws, Loss, Surrogate, SurrogateConfig
 
-Map = Literal["spline_coupling", "affine_coupling", "spline_autoregressive", "affine_autoregressive", "planar"]
+Map = Literal[
+    "spline_chain", "spline_coupling", "affine_coupling", "spline_autoregressive", "affine_autoregressive", "planar"
+]
+Layer = ChainLayer | AutoregressiveLayer | PlanarLayers
 
 
 class FlowConfig(SurrogateConfig):
@@ -24,13 +28,16 @@ class FlowConfig(SurrogateConfig):
     ----------
     map
         Kind of layer. Splines bend most; couplings sample in two passes a layer, autoregressive layers in one pass
-        for each response entry, planar maps in one.
+        for each response entry, planar maps in one. A spline chain is autoregressive with a residual network for each
+        entry; one layer of it does.
     layers
         Number of layers.
     bins
         Bins of each spline.
+    knots
+        In a spline chain, ramps for each entry that a later one depends on.
     width, depth, activation
-        Dense network that gives a layer's parameters.
+        Dense network that gives a layer's parameters; in a spline chain, its residual blocks.
     guard
         Share of a broad normal density mixed into the density for training. With signed weights the likelihood alone
         has no maximum: it grows without bound as the density at a row of negative weight goes to 0.
@@ -39,6 +46,7 @@ class FlowConfig(SurrogateConfig):
     map: Map = "spline_autoregressive"
     layers: int = Field(4, ge=1)
     bins: int = Field(8, ge=2)
+    knots: int = Field(16, ge=0)
     width: int = Field(96, ge=1)
     depth: int = Field(2, ge=1)
     activation: Activation = "silu"
@@ -71,6 +79,20 @@ class Flow(Surrogate):
             )
             self.flow_layers = nn.ModuleList([planar])
             return
+        if c.map == "spline_chain":
+            self.flow_layers = nn.ModuleList(
+                ChainLayer(
+                    order,
+                    features,
+                    bins=c.bins,
+                    knots=c.knots,
+                    width=c.width,
+                    blocks=c.depth,
+                    activation=c.activation,
+                )
+                for order in orderings(width, c.layers, coupling=False)
+            )
+            return
         univariate: Univariate = "spline" if c.map.startswith("spline") else "affine"
         self.flow_layers = nn.ModuleList(
             AutoregressiveLayer(
@@ -85,8 +107,8 @@ class Flow(Surrogate):
             for order in orderings(width, c.layers, coupling=c.map.endswith("coupling"))
         )
 
-    def _layers(self) -> list[AutoregressiveLayer | PlanarLayers]:
-        return [layer for layer in self.flow_layers if isinstance(layer, AutoregressiveLayer | PlanarLayers)]
+    def _layers(self) -> list[Layer]:
+        return [layer for layer in self.flow_layers if isinstance(layer, Layer)]
 
     def players(self) -> dict[str, list[nn.Parameter]]:
         """One player."""
