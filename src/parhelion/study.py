@@ -264,6 +264,7 @@ class _Run:
             title=config.title,
             description=config.description,
             verdict=done.surrogate.verdict,
+            companions={} if done.student is None else {"One-pass student": done.student.verdict},
             results=done.surrogate.results,
             samples=[
                 SampleEntry.of("training", train, getattr(config.data.train, "seed", None)),

@@ -120,6 +120,8 @@ class ReportContent:
         From the study file.
     verdict
         Outcome of the requirements; None if the study was not judged.
+    companions
+        Verdicts on what was made beside the surrogate (its one-pass student), by name.
     results
         Metric results; their details make the figures.
     samples, surrogate, training
@@ -147,6 +149,7 @@ class ReportContent:
     title: str
     description: str = ""
     verdict: Verdict | None = None
+    companions: Mapping[str, Verdict] = field(default_factory=dict)
     results: Sequence[MetricResult] = ()
     samples: Sequence[SampleEntry] = ()
     surrogate: SurrogateEntry | None = None

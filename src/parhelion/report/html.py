@@ -83,6 +83,7 @@ def render_report(content: ReportContent) -> str:
     return environment.get_template("report.html.j2").render(
         content=content,
         verdict=verdict,
+        companions={name: found.to_dict() for name, found in content.companions.items()},
         headline=headline(verdict),
         sections=sections,
         results=[r.to_dict() for r in content.results],
