@@ -2,8 +2,8 @@
 
     python benchmarks/rich_cramer.py --budgets 60 240
 
-The study `rich-cramer` (10 x 128 networks, latent 64, embedding 256, 15 critic steps, batch 1000) is stopped at each budget;
-its decay of the learning rate is that of the full recipe, so a short run is the beginning of a long one.
+The study `rich-cramer` (10 x 128 networks, latent 64, embedding 256, 15 critic steps, batch 1000) is stopped at each
+budget; its decay of the learning rate is that of the full recipe, so a short run is the beginning of a long one.
 """
 
 from __future__ import annotations
