@@ -51,7 +51,8 @@ class ChainLayer(nn.Module):
         activation: Activation,
     ) -> None:
         super().__init__()
-        self.sequence = [list(order).index(k) for k in range(len(order))]
+        self.order = list(order)
+        self.sequence = [self.order.index(k) for k in range(len(self.order))]
         self.sizes = [1, 1, bins, bins, bins - 1]
         self.register_buffer("ends", torch.linspace(-_REACH, _REACH, knots + 1) if knots else torch.zeros(1))
         self.entry_networks = nn.ModuleList(
@@ -79,21 +80,19 @@ class ChainLayer(nn.Module):
             Image, shape (n, d), 0 where not active, and log |det| over the active entries, shape (n,).
         """
         known = self._encode(x)
-        columns: list[Tensor] = [x[:, 0]] * x.shape[1]
-        total = torch.zeros_like(x[:, 0])
-        for place, entry in enumerate(self.sequence):
-            shift, log_scale, spline = self._map(place, known, condition)
-            y, log_slope = spline.call_and_ladj((x[:, entry] - shift) * torch.exp(-log_scale))
-            zero = torch.zeros_like(y)
-            columns[entry] = torch.where(active[:, entry], y, zero)
-            total = total + torch.where(active[:, entry], log_slope - log_scale, zero)
-        return torch.stack(columns, dim=1), total
+        # One spline call for all entries: their many small operations cost more than the networks.
+        places = [self._spline_parameters(place, known, condition) for place in range(x.shape[1])]
+        shift, log_scale, spline = self._spline(torch.stack(places, dim=1))
+        y, log_slope = spline.call_and_ladj((x[:, self.sequence] - shift) * torch.exp(-log_scale))
+        free, zero = active[:, self.sequence], torch.zeros_like(y)
+        total = torch.where(free, log_slope - log_scale, zero).sum(dim=1)
+        return torch.where(free, y, zero)[:, self.order], total
 
     def inverse(self, y: Tensor, active: Tensor, condition: Tensor) -> Tensor:
         """Undo `forward`, one network after the other, shape (n, d)."""
         x = torch.zeros_like(y)
         for place, entry in enumerate(self.sequence):
-            shift, log_scale, spline = self._map(place, self._encode(x), condition)
+            shift, log_scale, spline = self._spline(self._spline_parameters(place, self._encode(x), condition))
             value = spline.inv(y[:, entry]) * torch.exp(log_scale) + shift
             x = x.clone()
             x[:, entry] = torch.where(active[:, entry], value, torch.zeros_like(value))
@@ -106,10 +105,12 @@ class ChainLayer(nn.Module):
         ramps = ((x[:, :, None] - low) / step).clamp(0.0, 1.0)
         return [torch.cat([x[:, entry : entry + 1], ramps[:, entry]], dim=1) for entry in self.sequence]
 
-    def _map(self, place: int, known: list[Tensor], condition: Tensor) -> tuple[Tensor, Tensor, Any]:
-        _, transforms = zuko_modules()
-        parameters = self.entry_networks[place](torch.cat([condition, *known[:place]], dim=1))
+    def _spline_parameters(self, place: int, known: list[Tensor], condition: Tensor) -> Tensor:
+        parameters: Tensor = self.entry_networks[place](torch.cat([condition, *known[:place]], dim=1))
         # In low precision only the products are; the spline needs every digit.
-        parts = parameters.to(condition.dtype).split(self.sizes, dim=1)
-        spline = transforms.MonotonicRQSTransform(*parts[2:], bound=5.0)
-        return parts[0][:, 0], parts[1][:, 0], spline
+        return parameters.to(condition.dtype)
+
+    def _spline(self, parameters: Tensor) -> tuple[Tensor, Tensor, Any]:
+        _, transforms = zuko_modules()
+        shift, log_scale, *bins = torch.split(parameters, self.sizes, dim=-1)
+        return shift[..., 0], log_scale[..., 0], transforms.MonotonicRQSTransform(*bins, bound=5.0)
