@@ -10,8 +10,7 @@ from torch import Tensor, nn
 
 from parhelion.networks.autoregressive import zuko_modules
 from parhelion.networks.mlp import Activation, ResidualMLP
-
-_REACH = 3.0
+from parhelion.networks.ramps import Ramps
 
 
 class ChainLayer(nn.Module):
@@ -37,8 +36,6 @@ class ChainLayer(nn.Module):
         Residual networks.
     """
 
-    ends: Tensor
-
     def __init__(
         self,
         order: Sequence[int],
@@ -54,7 +51,7 @@ class ChainLayer(nn.Module):
         self.order = list(order)
         self.sequence = [self.order.index(k) for k in range(len(self.order))]
         self.sizes = [1, 1, bins, bins, bins - 1]
-        self.register_buffer("ends", torch.linspace(-_REACH, _REACH, knots + 1) if knots else torch.zeros(1))
+        self.ramps = Ramps(knots)
         self.entry_networks = nn.ModuleList(
             ResidualMLP(
                 features + place * (1 + knots), sum(self.sizes), width=width, blocks=blocks, activation=activation
@@ -99,11 +96,8 @@ class ChainLayer(nn.Module):
         return x
 
     def _encode(self, x: Tensor) -> list[Tensor]:
-        if len(self.ends) < 2:
-            return [x[:, entry : entry + 1] for entry in self.sequence]
-        low, step = self.ends[:-1], self.ends[1] - self.ends[0]
-        ramps = ((x[:, :, None] - low) / step).clamp(0.0, 1.0)
-        return [torch.cat([x[:, entry : entry + 1], ramps[:, entry]], dim=1) for entry in self.sequence]
+        encoded = self.ramps(x)
+        return [encoded[:, entry] for entry in self.sequence]
 
     def _spline_parameters(self, place: int, known: list[Tensor], condition: Tensor) -> Tensor:
         parameters: Tensor = self.entry_networks[place](torch.cat([condition, *known[:place]], dim=1))

@@ -61,10 +61,12 @@ class ResidualMLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map (n, inputs) to (n, outputs)."""
-        h = self.first(x)
+        # Under autocast the inner products are in low precision; the running sum and the answer keep every digit.
+        h = self.first(x).to(x.dtype)
         for block in self.blocks:
             h = h + block(h)
-        out: Tensor = self.last(h)
+        with torch.autocast(x.device.type, enabled=False):
+            out: Tensor = self.last(h)
         return out
 
 

@@ -14,7 +14,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic import Field as ConfigField
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from parhelion.errors import ConfigError, DataError, ShapeError
@@ -280,10 +280,7 @@ class Surrogate(nn.Module, ABC):
         }
         tensors = {k: v.detach().cpu().contiguous().clone() for k, v in self.state_dict().items()}
         with atomic_path(path) as temporary:
-            try:
-                save_file(tensors, temporary, metadata={"parhelion": json.dumps(header)})
-            except SafetensorError as error:
-                raise OSError(str(error)) from error
+            temporary.write_bytes(save(tensors, metadata={"parhelion": json.dumps(header)}))
 
     def sizes(self) -> dict[str, Any]:
         """Sizes beyond config and schema that `build` needs when a file is loaded."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from parhelion.errors import DataError
 from parhelion.networks import Activation, ResidualMLP, TimeEmbedding
+from parhelion.networks.ramps import Ramps
 from parhelion.noise import normal
 from parhelion.sample import Sample
 from parhelion.surrogates.base import Batch, Draws, Loss, Surrogate, SurrogateConfig
@@ -124,8 +125,11 @@ class StudentConfig(SurrogateConfig):
     ----------
     width, blocks, activation
         Residual network from (noise, condition) to response.
+    knots
+        Ramps for each number of the noise.
     """
 
+    knots: int = Field(16, ge=0)
     width: int = Field(256, ge=1)
     blocks: int = Field(2, ge=1)
     activation: Activation = "silu"
@@ -149,7 +153,9 @@ class Student(Surrogate):
     def build(self, features: int, width: int) -> None:
         """Make the one-pass network; it starts as the identity in the noise."""
         c = self.config
-        self.network = ResidualMLP(width + features, width, width=c.width, blocks=c.blocks, activation=c.activation)
+        inputs = width * (1 + c.knots) + features
+        self.ramps = Ramps(c.knots)
+        self.network = ResidualMLP(inputs, width, width=c.width, blocks=c.blocks, activation=c.activation)
         self._teacher: list[Surrogate] = []
         self._seed = 0
 
@@ -225,5 +231,5 @@ class Student(Surrogate):
 
     def generate(self, condition: Tensor, noise: Tensor) -> Tensor:
         """One pass: noise plus a learned displacement."""
-        out: Tensor = noise + self.network(torch.cat([noise, condition], dim=1))
+        out: Tensor = noise + self.network(torch.cat([self.ramps(noise).flatten(1), condition], dim=1))
         return out
