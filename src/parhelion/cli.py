@@ -160,6 +160,7 @@ def run(
     study: Annotated[str, typer.Argument(help="Name of a study, or a study file.")],
     out: Annotated[Path | None, typer.Option("--out", "-o", help="Folder of the run; runs/NAME if not given.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run.")] = False,
+    figures: Annotated[bool, typer.Option("--figures", help="Write the report's figures as PNG and PDF too.")] = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
@@ -167,7 +168,7 @@ def run(
     from parhelion.study import Study
 
     say = _say(quiet, as_json)
-    done = Study.load(study).run(out, resume=resume, say=say, show_progress=not quiet)
+    done = Study.load(study).run(out, resume=resume, figures=figures, say=say, show_progress=not quiet)
     if as_json:
         _show(done.to_dict())
     for name, judgement in (("surrogate", done.surrogate), ("student", done.student)):

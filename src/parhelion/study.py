@@ -25,6 +25,7 @@ from parhelion.report import (
     SurrogateEntry,
     Timing,
     TrainingEntry,
+    save_figures,
     write_report,
 )
 from parhelion.sample import Sample, Schema
@@ -111,6 +112,7 @@ class Study:
         folder: str | os.PathLike[str] | None = None,
         *,
         resume: bool = False,
+        figures: bool = False,
         say: Say | None = None,
         show_progress: bool = False,
     ) -> StudyRun:
@@ -125,6 +127,8 @@ class Study:
             Where to put everything; ``runs/NAME`` if not given.
         resume
             Go on with an interrupted run of the same study.
+        figures
+            Write each figure of the report as PNG and PDF too, into ``figures``.
         say
             Called with a sentence at each phase.
         show_progress
@@ -136,7 +140,7 @@ class Study:
             The folder holds another run, or a run of a changed study.
         """
         run = _Run(self.loaded, Path(folder) if folder is not None else Path("runs") / self.name, say, show_progress)
-        return run.do(resume)
+        return run.do(resume=resume, figures=figures)
 
 
 class _Run:
@@ -146,7 +150,7 @@ class _Run:
         self.show_progress = show_progress
         self.phases = Phases(folder, study.text, study.fingerprint)
 
-    def do(self, resume: bool) -> StudyRun:
+    def do(self, *, resume: bool, figures: bool) -> StudyRun:
         self.phases.open(resume=resume)
         config = self.config
         with self.phases.nothing_left_on_error(), self.phases.timed("data", self.say) as todo:
@@ -165,7 +169,10 @@ class _Run:
             judged_student = self._judge("judge student", student, test, metrics, requirements)
         done = StudyRun(self.folder, judged, judged_student)
         with self.phases.timed("report", self.say, always=True):
-            self._report(done, surrogate, test)
+            content = self._content(done, surrogate, test)
+            write_report(done.report, content)
+            if figures:
+                save_figures(self.folder / "figures", content)
         with atomic_path(self.folder / "verdict.json") as temporary:
             temporary.write_text(json.dumps(done.to_dict(), indent=1), encoding="utf-8")
         return done
@@ -246,7 +253,7 @@ class _Run:
             "machine": machine(),
         }
 
-    def _report(self, done: StudyRun, surrogate: Surrogate, test: Sample) -> None:
+    def _content(self, done: StudyRun, surrogate: Surrogate, test: Sample) -> ReportContent:
         folder, config = self.folder, self.config
         train, validation = (
             io.read(folder / "data" / f"{part}.h5", limit=IN_MEMORY_ROWS) for part in ("train", "validation")
@@ -254,13 +261,15 @@ class _Run:
         fits_file = folder / "data" / "mass_fits.json"
         fits = json.loads(fits_file.read_text(encoding="utf-8")) if fits_file.exists() else {}
         notes = self.phases.notes("training")
+        # A library learns at once and leaves no curves.
+        curves = folder / "training" / "curves.jsonl"
         warnings = []
         if done.surrogate.left_out:
             warnings.append(
                 f"{done.surrogate.left_out} of {len(test)} test rows lie outside the domain of the training sample "
                 "and were left out of the judgement."
             )
-        content = ReportContent(
+        return ReportContent(
             title=config.title,
             description=config.description,
             verdict=done.surrogate.verdict,
@@ -286,11 +295,10 @@ class _Run:
                 best_step=notes.get("best_step"),
                 config=config.training.model_dump(mode="json"),
             ),
-            curves=read_curves(folder / "training"),
+            curves=read_curves(curves) if curves.exists() else {},
             mass_fits={name: MassFit.from_dict(fit) for name, fit in fits.items()},
             timings=[Timing(what, seconds, rows) for what, seconds, rows in self.phases.timings()],
             command=f"parhelion run {self.study.name}",
             versions=versions(),
             warnings=warnings,
         )
-        write_report(folder / "report.html", content)
