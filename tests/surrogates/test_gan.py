@@ -352,3 +352,13 @@ def test_negative_weights_take_their_events_away(objective):
     check_gaussian(signed, mean=0.4, scale=0.3)
     train(ignoring, Sample(LINE, {"c": c, "y": y}), 100)
     assert moments(ignoring, 0.0)[0] > 0.7
+
+
+@pytest.mark.parametrize(("kind", "penalty"), COMBINATIONS)
+def test_losses_take_low_precision(kind, penalty):
+    gan = prepared(kind, penalty)
+    for player in gan.players():
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss = gan.loss(player, batch_of(gan), Draws(1))
+        assert loss.events.dtype == torch.float32
+        assert bool(loss.events.isfinite().all())
