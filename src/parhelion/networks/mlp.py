@@ -34,11 +34,6 @@ class MLP(nn.Sequential):
             layers += [nn.Linear(a, b), make_activation(activation)]
         super().__init__(*layers, nn.Linear(sizes[-1], outputs))
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (n, inputs) to (n, outputs), in the precision of the input under autocast too."""
-        out: Tensor = super().forward(x)
-        return out.to(x.dtype)
-
 
 class ResidualMLP(nn.Module):
     """Pre-activation residual network, (n, inputs) -> (n, outputs).

@@ -158,15 +158,17 @@ class Gan(Surrogate):
         """Loss of one player on a batch, per event.
 
         Weight clipping, where the objective asks for it, takes place here, before each use of the critic, which
-        equals clipping after each of its moves.
+        equals clipping after each of its moves. It is always computed in full precision: these losses are small
+        differences of large numbers.
         """
         self.config.objective.project(self.critic)
-        if player == "critic":
-            return self._critic_loss(batch, draws)
-        if player == "generator":
-            return self._generator_loss(batch, draws)
-        if player == "auxiliary":
-            return self._auxiliary_loss(batch)
+        with torch.autocast(batch.response.device.type, enabled=False):
+            if player == "critic":
+                return self._critic_loss(batch, draws)
+            if player == "generator":
+                return self._generator_loss(batch, draws)
+            if player == "auxiliary":
+                return self._auxiliary_loss(batch)
         return super().loss(player, batch, draws)
 
     # A slope needs gradients even where the caller, a validation, records none.
