@@ -64,10 +64,10 @@ def judged(loaded: LoadedStudy, surrogate: Surrogate, test: Sample, *, seed: int
     return {
         "classifier AUC": f"{auc.value:.4f} +- {auc.error:.4f}",
         "null": f"{auc.null:.4f} +- {auc.null_error:.4f}",
-        "mean |dAUC|": f"{max(m.quantity('mean').value for m in maps):.4f}",
-        "null |dAUC|": f"{max(m.quantity('mean').null for m in maps):.4f}",
-        "mean |d eff|": f"{max(c.quantity('mean').value for c in curves):.4f}",
-        "null |d eff|": f"{max(c.quantity('mean').null for c in curves):.4f}",
+        "mean dAUC": f"{max(m.quantity('mean').value for m in maps):.4f}",
+        "null dAUC": f"{max(m.quantity('mean').null for m in maps):.4f}",
+        "mean d efficiency": f"{max(c.quantity('mean').value for c in curves):.4f}",
+        "null d efficiency": f"{max(c.quantity('mean').null for c in curves):.4f}",
         "ties differing": f"{max(s.quantity('differing').value for s in by_name['structure']):.1e}",
         "tracks/s": f"{rate:,.0f}",
     }

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from parhelion.report import (
     write_report,
 )
 from parhelion.sample import Sample, Schema
-from parhelion.sections import StudentSection
+from parhelion.sections import FilesSource, SimulatorSource, StudentSection
 from parhelion.sources import make_samples
 from parhelion.splot import MassFit
 from parhelion.surrogates import SURROGATES, Student, Surrogate, load
@@ -276,9 +276,9 @@ class _Run:
             companions={} if done.student is None else {"One-pass student": done.student.verdict},
             results=done.surrogate.results,
             samples=[
-                SampleEntry.of("training", train, getattr(config.data.train, "seed", None)),
-                SampleEntry.of("validation", validation, getattr(config.data.train, "seed", None)),
-                SampleEntry.of("test", test, getattr(config.data.test, "seed", None)),
+                _entry("training", train, config.data.train),
+                _entry("validation", validation, config.data.train),
+                _entry("test", test, config.data.test or config.data.train),
             ],
             surrogate=SurrogateEntry(
                 kind=surrogate.kind,
@@ -302,3 +302,11 @@ class _Run:
             versions=versions(),
             warnings=warnings,
         )
+
+
+def _entry(role: str, sample: Sample, source: FilesSource | SimulatorSource) -> SampleEntry:
+    entry = SampleEntry.of(role, sample, getattr(source, "seed", None))
+    if isinstance(source, FilesSource):
+        return replace(entry, source=source.files if isinstance(source.files, str) else ", ".join(source.files))
+    kinds = (", calibration" if source.calibration else "") + (", true signal" if source.true_signal else "")
+    return replace(entry, source=f"simulator {source.simulator}{kinds}")
