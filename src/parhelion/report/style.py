@@ -47,6 +47,7 @@ _OWN: Final[dict[str, Any]] = {
     "xtick.major.pad": 5,
     "axes.unicode_minus": True,
     "axes.formatter.use_mathtext": True,
+    "mathtext.cal": "sans",
     "axes.formatter.limits": (-5, 5),
     "figure.dpi": 100,
     "savefig.dpi": 130,
