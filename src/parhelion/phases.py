@@ -118,10 +118,6 @@ class Phases:
         found: dict[str, Any] = self.state["phases"].get(f"{name} notes", {})
         return found
 
-    def seconds(self, name: str) -> float:
-        """Wall time of a finished phase."""
-        return float(self.state["phases"].get(name, {}).get("seconds", 0.0))
-
     def start_clock(self) -> None:
         """Start measuring a rate."""
         self._clock = time.monotonic()

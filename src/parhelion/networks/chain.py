@@ -87,13 +87,14 @@ class ChainLayer(nn.Module):
 
     def inverse(self, y: Tensor, active: Tensor, condition: Tensor) -> Tensor:
         """Undo `forward`, one network after the other, shape (n, d)."""
-        x = torch.zeros_like(y)
+        known: list[Tensor] = []
+        columns: list[Tensor] = []
         for place, entry in enumerate(self.sequence):
-            shift, log_scale, spline = self._spline(self._spline_parameters(place, self._encode(x), condition))
+            shift, log_scale, spline = self._spline(self._spline_parameters(place, known, condition))
             value = spline.inv(y[:, entry]) * torch.exp(log_scale) + shift
-            x = x.clone()
-            x[:, entry] = torch.where(active[:, entry], value, torch.zeros_like(value))
-        return x
+            columns.append(torch.where(active[:, entry], value, torch.zeros_like(value)))
+            known.append(self.ramps(columns[-1][:, None])[:, 0])
+        return torch.stack([columns[place] for place in self.order], dim=1)
 
     def _encode(self, x: Tensor) -> list[Tensor]:
         encoded = self.ramps(x)

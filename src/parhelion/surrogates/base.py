@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic import Field as ConfigField
@@ -365,8 +364,3 @@ def schema_from_dict(data: dict[str, Any]) -> Schema:
         return tuple(found)
 
     return Schema(fields("condition"), fields("response"), fields("extra"))
-
-
-def condition_tensor(sample: Sample) -> Tensor:
-    """Conditions of a sample, shape (n, c), float64."""
-    return torch.as_tensor(np.ascontiguousarray(sample.condition))
