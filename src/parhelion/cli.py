@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -14,10 +13,22 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 import typer
 from typer.core import TyperGroup
 
+from parhelion.commands.judging import validate
+from parhelion.commands.shared import (
+    Json,
+    Overwrite,
+    Quiet,
+    Seed,
+    Tree,
+    read_sample,
+    require_new,
+    require_suffix,
+    show,
+    speaker,
+)
 from parhelion.errors import ConfigError, ParhelionError, WriteError
 
 if TYPE_CHECKING:
-    from parhelion.config import LoadedStudy
     from parhelion.sample import Sample
 
 INTERRUPTED = 130
@@ -77,44 +88,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
-Seed = Annotated[int, typer.Option(min=0, help="Seed; written into what is made.")]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output if it exists.")]
-Tree = Annotated[str | None, typer.Option(help="Tree (ROOT) or group (HDF5) of the input, if it has several.")]
-
-
-def _say(quiet: bool, as_json: bool) -> Callable[[str], None]:
-    def say(text: str) -> None:
-        if not quiet:
-            typer.echo(text, err=as_json)
-
-    return say
-
-
-def _show(result: dict[str, Any]) -> None:
-    typer.echo(json.dumps(result, indent=1))
-
-
-def _require_new(out: Path, overwrite: bool) -> None:
-    """Find out before the work, not after it."""
-    if out.exists() and not overwrite:
-        msg = f"{out}: exists already; choose another name with --out, or replace it with --overwrite"
-        raise WriteError(msg)
-
-
-def _require_suffix(path: Path, option: str, *suffixes: str) -> None:
-    if path.suffix.lower() not in suffixes:
-        msg = f"{option} {path}: expected a name that ends in {' or '.join(suffixes)}"
-        raise ConfigError(msg)
-
-
-def _read(path: str, study: LoadedStudy) -> Sample:
-    from parhelion import io
-    from parhelion.sources import layout_of
-
-    return io.read(path, layout_of(path, study))
-
 
 def _version(wanted: bool) -> None:
     if wanted:
@@ -144,9 +117,9 @@ def list_studies(quiet: Quiet = False, as_json: Json = False) -> None:
     studies = {name: str(read_yaml(path).data.get("title", "")) for name, path in shipped_studies().items()}
     families, metrics = sorted(k for k in SURROGATES if k != "student"), sorted(METRICS)
     if as_json:
-        _show({"studies": studies, "surrogates": families, "metrics": metrics, "simulators": ["rich"]})
+        show({"studies": studies, "surrogates": families, "metrics": metrics, "simulators": ["rich"]})
         return
-    say = _say(quiet, False)
+    say = speaker(quiet, False)
     say("studies (parhelion run NAME):")
     for name, title in studies.items():
         say(f"  {name:16s} {title}")
@@ -164,22 +137,22 @@ def run(
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Run a study: sample, training, judgement, report. Exit code 1 if the verdict is fail."""
+    """Run a study: sample, training, judgement, report. Exit code 1 if it fails, 3 if the sample cannot tell."""
     from parhelion.study import Study
 
-    say = _say(quiet, as_json)
+    say = speaker(quiet, as_json)
     done = Study.load(study).run(out, resume=resume, figures=figures, say=say, show_progress=not quiet)
     if as_json:
-        _show(done.to_dict())
+        show(done.to_dict())
     for name, judgement in (("surrogate", done.surrogate), ("student", done.student)):
         if judgement is None:
             continue
         for outcome in judgement.verdict.outcomes:
             say(f"{name}: {outcome.sentence}")
-        say(f"{name}: {'PASS' if judgement.verdict.passed else 'FAIL'}")
+        say(f"{name}: {judgement.verdict.status.upper()}")
     say(f"report: {done.report}")
     if not done.passed:
-        raise typer.Exit(1)
+        raise typer.Exit(done.exit_code)
 
 
 @app.command()
@@ -198,7 +171,7 @@ def simulate(
     if simulator != "rich":
         msg = f"simulator {simulator!r} is unknown; there is rich"
         raise ConfigError(msg)
-    _require_new(out, overwrite)
+    require_new(out, overwrite)
     from contextlib import nullcontext
 
     from parhelion import io
@@ -210,9 +183,9 @@ def simulate(
     with nullcontext() if quiet else bar("simulating", n) as progress:
         chunks = rich.simulate(n, seed=seed, calibration=calibration, processes=processes, progress=progress)
         rows = io.write(chunks, out, provenance=made, overwrite=overwrite)
-    _say(quiet, as_json)(f"{out}: {rows:,} rows")
+    speaker(quiet, as_json)(f"{out}: {rows:,} rows")
     if as_json:
-        _show({"file": str(out), "rows": rows, **made})
+        show({"file": str(out), "rows": rows, **made})
 
 
 @app.command()
@@ -231,8 +204,8 @@ def splot(
     from parhelion.sources import fit_masses, layout_of
     from parhelion.splot import apply_fits
 
-    _require_new(out, overwrite)
-    say = _say(quiet, as_json)
+    require_new(out, overwrite)
+    say = speaker(quiet, as_json)
     loaded = load_study(study)
     section = loaded.config.data.splot
     if section is None:
@@ -246,7 +219,7 @@ def splot(
     rows = io.write(weighted, out, provenance=made, overwrite=overwrite)
     say(f"{out}: {rows:,} rows with sWeights")
     if as_json:
-        _show({"file": str(out), "rows": rows, "fits": fits.to_dict()})
+        show({"file": str(out), "rows": rows, "fits": fits.to_dict()})
 
 
 @app.command("fit")
@@ -271,17 +244,17 @@ def fit_command(
     from parhelion.training.progress import quiet as no_progress
     from parhelion.training.progress import terminal_progress
 
-    _require_suffix(out, "--out", ".safetensors")
+    require_suffix(out, "--out", ".safetensors")
     folder = out.with_suffix(".training")
     if not resume:
-        _require_new(out, overwrite)
+        require_new(out, overwrite)
         if folder.exists() and not overwrite:
             msg = f"{folder}: holds an earlier training; go on with --resume, or replace it with --overwrite"
             raise WriteError(msg)
     loaded = load_study(study)
-    say = _say(quiet, as_json)
-    rows = _read(sample, loaded)
-    train, held = hold_out(rows, loaded) if validation is None else (rows, _read(validation, loaded))
+    say = speaker(quiet, as_json)
+    rows = read_sample(sample, loaded)
+    train, held = hold_out(rows, loaded) if validation is None else (rows, read_sample(validation, loaded))
     say(f"training sample: {train.weights}")
     surrogate = SURROGATES[loaded.family](train.schema, loaded.surrogate)
     surrogate.provenance = made_by(loaded.name, loaded.config.seed, train)
@@ -298,7 +271,7 @@ def fit_command(
     surrogate.save(out)
     say(f"{out}: {result.steps:,} steps")
     if as_json:
-        _show({"file": str(out), "steps": result.steps, "validation": result.validation})
+        show({"file": str(out), "steps": result.steps, "validation": result.validation})
 
 
 @app.command("generate")
@@ -327,7 +300,7 @@ def generate_command(
     if outside not in get_args(OutsidePolicy):
         msg = f"--outside {outside}: expected refuse, clamp or flag"
         raise ConfigError(msg)
-    _require_new(out, overwrite)
+    require_new(out, overwrite)
     model = load(surrogate)
     first = io.expand(conditions)[0]
     layout = condition_layout(model.schema, first, tree=tree, event_id=event_id or (), drop=drop or ())
@@ -342,50 +315,16 @@ def generate_command(
 
     made = {"surrogate": str(surrogate), "seed": seed, "versions": versions(), "training": model.provenance}
     rows = io.write(generated(), out, provenance=made, overwrite=overwrite)
-    say = _say(quiet, as_json)
+    say = speaker(quiet, as_json)
     if outside != "refuse":
         what = "clamped to it" if outside == "clamp" else "flagged"
         say(f"{beyond:,} of {rows:,} rows lie outside the trained domain and were {what} (column outside_domain)")
     say(f"{out}: {rows:,} rows")
     if as_json:
-        _show({"file": str(out), "rows": rows, "seed": seed, "outside": beyond})
+        show({"file": str(out), "rows": rows, "seed": seed, "outside": beyond})
 
 
-@app.command()
-def validate(
-    study: Annotated[str, typer.Argument(help="Study whose metrics and requirements judge.")],
-    reference: Annotated[str, typer.Option(help="Reference sample.")],
-    generated: Annotated[str, typer.Option(help="Generated sample.")],
-    report: Annotated[Path | None, typer.Option(help="Write an HTML report here.")] = None,
-    seed: Seed = 1,
-    quiet: Quiet = False,
-    as_json: Json = False,
-) -> None:
-    """Judge a generated sample against a reference. Exit code 1 if the verdict is fail."""
-    from parhelion.config import load_study
-    from parhelion.evaluation import evaluate, judge
-    from parhelion.report import ReportContent, SampleEntry, write_report
-    from parhelion.sources import inside_domain
-
-    if report is not None:
-        _require_suffix(report, "--report", ".html", ".htm")
-    loaded = load_study(study)
-    say = _say(quiet, as_json)
-    ours, theirs = inside_domain(_read(reference, loaded), _read(generated, loaded), say)
-    results = evaluate(ours, theirs, loaded.metrics, seed=seed)
-    verdict = judge(results, loaded.requirements)
-    if report is not None:
-        samples = [SampleEntry.of("reference", ours), SampleEntry.of("generated", theirs)]
-        content = ReportContent(title=loaded.config.title, verdict=verdict, results=results, samples=samples)
-        write_report(report, content)
-        say(f"report: {report}")
-    for outcome in verdict.outcomes:
-        say(outcome.sentence)
-    say("PASS" if verdict.passed else "FAIL")
-    if as_json:
-        _show(verdict.to_dict())
-    if not verdict.passed:
-        raise typer.Exit(1)
+app.command()(validate)
 
 
 @app.command()
@@ -400,9 +339,9 @@ def inspect(
 
     found = describe_file(path, tree)
     if as_json:
-        _show(found.data)
+        show(found.data)
     else:
-        _say(quiet, False)(found.text)
+        speaker(quiet, False)(found.text)
 
 
 @app.command()
@@ -418,14 +357,14 @@ def init(
     from parhelion.files import atomic_path
     from parhelion.template import study_template
 
-    _require_suffix(out, "--out", ".yaml", ".yml")
-    _require_new(out, overwrite)
+    require_suffix(out, "--out", ".yaml", ".yml")
+    require_new(out, overwrite)
     text = study_template(path, tree, out)
     with atomic_path(out) as temporary:
         temporary.write_text(text, encoding="utf-8")
-    _say(quiet, as_json)(f"{out}: edit the lines marked CHOOSE, then: parhelion run {out}")
+    speaker(quiet, as_json)(f"{out}: edit the lines marked CHOOSE, then: parhelion run {out}")
     if as_json:
-        _show({"file": str(out)})
+        show({"file": str(out)})
 
 
 def main() -> None:

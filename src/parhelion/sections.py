@@ -235,6 +235,9 @@ class StudyConfig(Section):
         ``kind`` and the options of that family.
     student
         Distillation, optional.
+    loss_fields
+        Responses and extra fields that the loss itself compares (statistics enforced by auxiliary terms). A requirement
+        on nothing else is refused: what the loss has seen is no test.
     metrics
         Metrics with options.
     requirements
@@ -250,6 +253,7 @@ class StudyConfig(Section):
     surrogate: Any
     training: TrainingConfig
     student: StudentSection | None = None
+    loss_fields: tuple[str, ...] = ()
     metrics: list[Any]
     requirements: list[Any] = Field(default_factory=list)
     student_requirements: list[Any] = Field(default_factory=list)

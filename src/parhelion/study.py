@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ import numpy as np
 from parhelion import io
 from parhelion.config import LoadedStudy, load_study
 from parhelion.deploy import generate
-from parhelion.evaluation import MetricResult, Requirement, Verdict, evaluate, judge
+from parhelion.evaluation import METRICS, MetricResult, Requirement, Verdict, evaluate, judge
 from parhelion.files import atomic_path
 from parhelion.phases import Phases
 from parhelion.provenance import machine, versions
@@ -75,7 +75,13 @@ class StudyRun:
     @property
     def passed(self) -> bool:
         """True if every requirement is met, by the student too."""
-        return self.surrogate.verdict.passed and (self.student is None or self.student.verdict.passed)
+        return self.exit_code == 0
+
+    @property
+    def exit_code(self) -> int:
+        """0 if every requirement is met; 1 if one fails, else 3 if the samples cannot tell (see `Verdict`)."""
+        codes = {j.verdict.exit_code for j in (self.surrogate, self.student) if j is not None}
+        return next((code for code in (1, 3) if code in codes), 0)
 
     def to_dict(self) -> dict[str, Any]:
         """Verdicts as plain data for JSON."""
@@ -239,9 +245,15 @@ class _Run:
             self.phases.rate(f"generation ({surrogate.kind})", len(test))
             io.write(generated, self.folder / output, overwrite=True, provenance=self._provenance())
             reference, kept = test.take(inside), generated.take(inside)
-            results = evaluate(reference, kept, metrics, seed=self.config.seed)
-            verdict = judge(results, requirements)
+            results = evaluate(reference, kept, metrics, seed=self.config.seed, train=self._training_rows(metrics))
+            verdict = judge(results, requirements, seen=self.config.loss_fields)
         return Judgement(results, verdict, int(np.sum(~inside)))
+
+    def _training_rows(self, metrics: Sequence[tuple[str, Any]]) -> Sample | None:
+        """The training sample, where a metric compares with it."""
+        if not any(METRICS[name].needs_train for name, _ in metrics):
+            return None
+        return io.read(self.folder / "data" / "train.h5", limit=IN_MEMORY_ROWS)
 
     # ----------------------------------------------------------------- report
     def _provenance(self) -> dict[str, Any]:

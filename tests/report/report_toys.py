@@ -251,7 +251,7 @@ def curves(steps=3000) -> dict[str, Curve]:
 
 def results(fields=("RichDLLk",), species=("K",), pairs=(("K", "pi"),), thresholds=(0.0,)) -> list[MetricResult]:
     return [
-        *(histogram(f, c, seed=i) for i, f in enumerate(fields) for c in (None, *species)),
+        *(histogram(f, c, seed=10 * i + j) for i, f in enumerate(fields) for j, c in enumerate((None, *species))),
         *(auc_map(pair, seed=i) for i, pair in enumerate(pairs)),
         *(efficiency(s, threshold=t) for t in thresholds for s in ("K", "pi")),
         classifier(),

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+import html
+import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -25,7 +30,11 @@ from parhelion.evaluation import (
     evaluate,
     judge,
 )
+from parhelion.evaluation.registry import Family
 from parhelion.report import ReportContent, SampleEntry, render_report, save_figures, write_report
+from parhelion.report import html as report_html
+from parhelion.report.families import FAMILIES
+from parhelion.report.pages import ORDER, page_of
 from parhelion.report.words import explain, headline
 from parhelion.sample import Field, Sample, Schema
 
@@ -56,7 +65,7 @@ class Page(HTMLParser):
         assert self.stack.pop() == tag
 
     def handle_data(self, data):
-        if "style" not in self.stack:
+        if not {"style", "script"} & set(self.stack):
             self.words.append(data)
 
     @property
@@ -70,13 +79,6 @@ def small() -> ReportContent:
     results = [toys.structure()]
     verdict = judge(results, [Requirement("structure", quantity="chi2_ndf", max=2.0)])
     return ReportContent(title="small", verdict=verdict, results=results)
-
-
-@pytest.fixture(scope="module")
-def full():
-    """A report with every kind of figure, rendered once."""
-    content = toys.content(toys.results())
-    return content, render_report(content)
 
 
 @pytest.mark.slow
@@ -100,7 +102,19 @@ def test_report_is_one_well_formed_file(full):
     css = "".join(re.findall(r"<style.*?</style>", text, flags=re.DOTALL))
     assert "@import" not in css
     assert "url(" not in css.replace("url(#", "")
-    assert not {tag for tag, _ in page.tags} & {"script", "link", "iframe", "object", "embed"}
+    assert not {tag for tag, _ in page.tags} & {"iframe", "object", "embed", "base", "form"}
+    scripts = [attributes for tag, attributes in page.tags if tag == "script"]
+    assert scripts == [{}, {"type": "application/json", "id": "data"}]
+    assert [attributes["href"] for tag, attributes in page.tags if tag == "link"] == ["data:,"]
+
+
+def test_only_the_own_script_may_run_and_nothing_may_load(full):
+    policy = next(a["content"] for t, a in Page(full[1]).tags if a.get("http-equiv") == "Content-Security-Policy")
+    script = re.search(r"<script>(.*?)</script>", full[1], flags=re.DOTALL)[1]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in policy
+    assert policy.startswith("default-src 'none'; img-src data:;")
+    assert not re.search(r"\b(eval|fetch|XMLHttpRequest|import|WebSocket|sendBeacon|innerHTML)\b", script)
 
 
 def test_ids_are_unique_and_every_reference_has_its_target(full):
@@ -111,25 +125,29 @@ def test_ids_are_unique_and_every_reference_has_its_target(full):
         (attributes.get("xlink:href") or attributes.get("href") or "")[1:]
         for _, attributes in page.tags
         if (attributes.get("xlink:href") or attributes.get("href") or "").startswith("#")
-    } | set(re.findall(r"url\(#([^)]+)\)", full[1]))
-    assert wanted <= set(ids)
+    }
+    assert wanted - {"all"} <= set(ids)
+    drawn = re.sub("<script.*?</script>", "", full[1], flags=re.DOTALL)
+    assert set(re.findall(r"url\(#([^)]+)\)", drawn)) <= set(ids)
 
 
 def test_verdict_comes_first_with_every_requirement(full):
     content, text = full
     page = Page(text)
-    position = [page.text.index(part) for part in ("FAIL", "What was trained on what", "Classifier two-sample test")]
+    position = [page.text.index(part) for part in ("Verdict", "What was trained on what", "Classifier two-sample test")]
     assert position == sorted(position)
-    rows = re.findall(r'<td class="(pass|fail)">(PASS|FAIL)</td>\s*<td>(.*?)</td>\s*<td class="on">(.*?)</td>', text)
-    expected = [
-        ("pass" if o.passed else "fail", "PASS" if o.passed else "FAIL", o.requirement)
-        for o in content.verdict.outcomes
-    ]
-    assert len(rows) == len(expected) > 0
-    for (css, word, metric, on), (want_css, want_word, requirement) in zip(rows, expected, strict=True):
-        assert (css, word) == (want_css, want_word)
-        assert metric == f"{requirement.metric} ({requirement.quantity})"
-        assert on.replace("&gt;", ">") == requirement.on
+    table = re.search(r'<table class="[^"]*requirements">(.*?)</table>', text, flags=re.DOTALL)[1]
+    rows = re.findall(
+        r'<span class="pill ([a-z-]+)">([A-Z ]+)</span></td>\s*<td data-label="Metric"><span><a href="#(\w+)">(\w+)'
+        r'</a> \((\w+)\)</span></td>\s*<td data-label="On" class="on">(.*?)</td>',
+        table,
+    )
+    assert len(rows) == len(content.verdict.outcomes) > 0
+    for (css, word, page_key, metric, quantity, on), outcome in zip(rows, content.verdict.outcomes, strict=True):
+        requirement = outcome.requirement
+        assert (css, word) == (outcome.status.replace(" ", "-"), outcome.status.upper())
+        assert (metric, quantity, html.unescape(on)) == (requirement.metric, requirement.quantity, requirement.on)
+        assert page_key == page_of(metric)
     assert "0.5031 ± 0.0013" in page.text
     assert "≤ 0.507" in page.text
 
@@ -144,8 +162,8 @@ def test_report_says_what_was_trained_on_what(full):
 
 def test_every_figure_has_a_caption_with_event_numbers(full):
     captions = re.findall(r"<figcaption>(.*?)</figcaption>", full[1], flags=re.DOTALL)
-    assert len(captions) == full[1].count("<figure ") == 7
-    assert sum("200,000 reference rows" in caption for caption in captions) == 6
+    assert len(captions) == full[1].count("<figure ") == 8
+    assert sum("200,000 reference rows" in caption for caption in captions) == 7
 
 
 def test_user_strings_are_escaped(small):
@@ -162,9 +180,57 @@ def test_user_strings_are_escaped(small):
         verdict=None,
     )
     text = render_report(content)
-    assert "<script" not in text
     assert "&lt;script&gt;" in text
-    Page(text)
+    assert len([tag for tag, _ in Page(text).tags if tag == "script"]) == 2
+
+
+def test_user_strings_cannot_end_the_data(small):
+    nasty = "</script><b>x"
+    found = replace(toys.histogram(bins=3), on=nasty, details={**toys.histogram(bins=3).details, "field": nasty})
+    text = render_report(replace(small, results=[found], verdict=None))
+    data = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, flags=re.DOTALL)[1]
+    assert json.loads(data)["binned"][0]["what"] == nasty
+
+
+def test_each_family_has_its_page_in_order(full):
+    page = Page(full[1])
+    pages = [a["id"] for tag, a in page.tags if tag == "section"]
+    assert pages == ["overview", "physics", "classifiers", "distributions", "training", "numbers", "reproduce"]
+    linked = [a["href"][1:] for tag, a in page.tags if tag == "a" and a["href"][1:] in (*pages, "all")]
+    assert linked[: len(pages) + 1] == [*pages, "all"]
+
+
+def test_every_family_has_a_page():
+    assert {*get_args(Family), *(page for page, _ in FAMILIES)} <= set(ORDER)
+    assert page_of("classifier") == "classifiers"
+    assert page_of("no metric") == "other"
+
+
+@pytest.mark.parametrize(("status", "word"), [("fail", "FAIL"), ("cannot tell", "CANNOT TELL"), ("pass", "PASS")])
+def test_a_verdict_has_three_outcomes(small, status, word):
+    outcome = replace(small.verdict.outcomes[0], status=status, events_needed=1_234_567 if status != "pass" else None)
+    text = Page(render_report(replace(small, results=[], verdict=Verdict((outcome,))))).text
+    assert f"Verdict {word} " in text
+    assert ("About 1,234,567 test events would decide." in text) == (status == "cannot tell")
+
+
+def test_usable_sample_size_stands_beside_the_verdict(small, monkeypatch):
+    monkeypatch.setattr(report_html, "usable_size_sentence", lambda results: "Up to 12,000 events.")
+    text = Page(render_report(replace(small, results=[]))).text
+    assert text.index("Verdict") < text.index("Usable sample size Up to 12,000 events.") < text.index("Requirements")
+
+
+def test_numbers_to_look_at_are_those_of_the_details(full):
+    content, text = full
+    data = json.loads(re.search(r'id="data">(.*?)</script>', text, flags=re.DOTALL)[1])
+    result = next(r for r in content.results if r.name == "histograms" and r.details["category"] == "K")
+    item = next(i for i in data["binned"] if i["what"] == "RichDLLk" and i["part"] == "K")
+    np.testing.assert_allclose(item["generated"], result.details["generated"]["share"], rtol=1e-5)
+    np.testing.assert_allclose(item["edges"], result.details["edges"], rtol=1e-5)
+    found = next(r for r in content.results if r.name == "auc_map")
+    layers = {layer["title"]: layer["values"] for layer in next(m for m in data["maps"] if "x_edges" in m)["layers"]}
+    expected = np.array(found.details["difference"], dtype=float)
+    np.testing.assert_allclose(np.array(layers["ΔAUC: generated − reference"], dtype=float), expected, rtol=1e-5)
 
 
 def test_equal_content_gives_equal_text(small):
@@ -231,6 +297,22 @@ def test_headline_counts_and_names_failures():
     failed = {"passed": False, "outcomes": [passed, outcome()]}
     assert headline(failed) == "1 of 2 requirements is not met: auc_map (max) on K-pi."
     assert headline({"passed": False, "outcomes": [outcome()] * 5}).endswith("; and 2 more.")
+
+
+def test_headline_says_how_many_events_would_decide():
+    unclear = outcome(status="cannot tell", events_needed=250_000)
+    found = headline({"status": "cannot tell", "passed": False, "outcomes": [outcome(passed=True), unclear]})
+    assert found == (
+        "1 of 2 requirements cannot be decided with this sample: auc_map (max) on K-pi. "
+        "About 250,000 test events would decide."
+    )
+    both = headline({"status": "fail", "passed": False, "outcomes": [outcome(status="fail"), unclear]})
+    assert both.startswith("1 of 2 requirements is not met: ")
+    assert "cannot be decided" in both
+    unknown = headline({"status": "cannot tell", "passed": False, "outcomes": [outcome(status="cannot tell")]})
+    assert unknown.endswith("on K-pi.")
+    every = outcome(quantity=None, where="P 3 to 9", status="fail")
+    assert "auc_map (every bin; P 3 to 9 decides) on K-pi" in headline({"outcomes": [every]})
 
 
 def test_results_of_the_real_metrics_can_be_shown(tmp_path):

@@ -7,45 +7,97 @@ A new metric is one entry in `METRICS`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from parhelion import noise
 from parhelion.errors import ConfigError
-from parhelion.evaluation.auc import auc, delong, placements
+from parhelion.evaluation.alone import compare_arrays
+from parhelion.evaluation.amplification import METRIC as AMPLIFICATION
+from parhelion.evaluation.amplification import AmplificationOptions
+from parhelion.evaluation.auc import auc, bootstrap_auc, delong, placements
 from parhelion.evaluation.auc_map import AucMapOptions, AucPair, auc_map
+from parhelion.evaluation.boundaries import METRIC as BOUNDARIES
+from parhelion.evaluation.boundaries import BoundariesOptions
+from parhelion.evaluation.classifier import METRIC as CLASSIFIER
 from parhelion.evaluation.classifier import ClassifierOptions, classifier
+from parhelion.evaluation.classifier_weights import METRIC as CLASSIFIER_WEIGHTS
+from parhelion.evaluation.classifier_weights import ClassifierWeightsOptions
 from parhelion.evaluation.correlation import CorrelationOptions, correlation
+from parhelion.evaluation.differential import METRIC as DIFFERENTIAL
+from parhelion.evaluation.differential import DifferentialOptions
 from parhelion.evaluation.distances import separation_power, wasserstein
 from parhelion.evaluation.efficiency import Cut, EfficiencyOptions, efficiency
+from parhelion.evaluation.frechet import METRIC as FRECHET
+from parhelion.evaluation.frechet import FrechetOptions
+from parhelion.evaluation.histograms import METRIC as HISTOGRAMS
 from parhelion.evaluation.histograms import HistogramOptions, histograms
-from parhelion.evaluation.result import MetricResult, Quantity
+from parhelion.evaluation.kernel import METRIC as KERNEL_DISTANCE
+from parhelion.evaluation.kernel import KernelDistanceOptions
+from parhelion.evaluation.memorisation import METRIC as MEMORISATION
+from parhelion.evaluation.memorisation import MemorisationOptions
+from parhelion.evaluation.nplm import METRIC as NPLM
+from parhelion.evaluation.nplm import NplmOptions
+from parhelion.evaluation.posterior import METRIC as POSTERIOR
+from parhelion.evaluation.posterior import PosteriorOptions
+from parhelion.evaluation.prdc import METRIC as PRDC
+from parhelion.evaluation.prdc import PrdcOptions
+from parhelion.evaluation.registry import Metric
+from parhelion.evaluation.result import Bin, MetricResult, Quantity
+from parhelion.evaluation.sigma import METRIC as SIGMA
+from parhelion.evaluation.sigma import SigmaOptions
+from parhelion.evaluation.sliced import METRIC as SLICED
+from parhelion.evaluation.sliced import SlicedOptions
 from parhelion.evaluation.structure import StructureOptions, structure
+from parhelion.evaluation.tails import METRIC as TAILS
+from parhelion.evaluation.tails import TailOptions
+from parhelion.evaluation.train_on_generated import METRIC as TRAIN_ON_GENERATED
+from parhelion.evaluation.train_on_generated import TrainOnGeneratedOptions
+from parhelion.evaluation.usable import METRIC as USABLE_SIZE
+from parhelion.evaluation.usable import UsableSizeOptions
 from parhelion.evaluation.verdict import Outcome, Requirement, Verdict, judge
 from parhelion.sample import Sample
 
 __all__ = [
     "METRICS",
+    "AmplificationOptions",
     "AucMapOptions",
     "AucPair",
+    "Bin",
+    "BoundariesOptions",
     "ClassifierOptions",
+    "ClassifierWeightsOptions",
     "CorrelationOptions",
     "Cut",
+    "DifferentialOptions",
     "EfficiencyOptions",
+    "FrechetOptions",
     "HistogramOptions",
+    "KernelDistanceOptions",
+    "MemorisationOptions",
     "Metric",
     "MetricResult",
+    "NplmOptions",
     "Outcome",
+    "PosteriorOptions",
+    "PrdcOptions",
     "Quantity",
     "Requirement",
+    "SigmaOptions",
+    "SlicedOptions",
     "StructureOptions",
+    "TailOptions",
+    "TrainOnGeneratedOptions",
+    "UsableSizeOptions",
     "Verdict",
     "auc",
     "auc_map",
+    "bootstrap_auc",
     "classifier",
+    "compare_arrays",
     "correlation",
     "delong",
     "efficiency",
@@ -59,38 +111,30 @@ __all__ = [
     "wasserstein",
 ]
 
-
-@dataclass(frozen=True)
-class Metric:
-    """A metric of the registry.
-
-    Attributes
-    ----------
-    name
-        Its key, and the name that study files use.
-    options
-        Frozen dataclass of its options, with defaults.
-    compute
-        Function of (reference, generated, options, *, seed) that returns one result for each thing compared.
-    quantities
-        Names of the quantities that requirements can bound; the first is the main one.
-    """
-
-    name: str
-    options: type[Any]
-    compute: Callable[..., list[MetricResult]]
-    quantities: tuple[str, ...]
-
-
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("histograms", HistogramOptions, histograms, ("chi2_ndf", "separation", "w1", "w1_scaled")),
-        Metric("auc_map", AucMapOptions, auc_map, ("mean", "max", "chi2_ndf", "max_pull")),
-        Metric("efficiency", EfficiencyOptions, efficiency, ("max", "mean", "chi2_ndf", "max_pull")),
-        Metric("classifier", ClassifierOptions, classifier, ("auc",)),
-        Metric("structure", StructureOptions, structure, ("differing", "max_difference", "chi2_ndf")),
-        Metric("correlation", CorrelationOptions, correlation, ("max", "mean", "chi2_ndf", "max_pull")),
+        USABLE_SIZE,
+        CLASSIFIER,
+        CLASSIFIER_WEIGHTS,
+        Metric("auc_map", AucMapOptions, auc_map, ("mean", "max", "chi2_ndf", "max_pull"), "physics"),
+        Metric("efficiency", EfficiencyOptions, efficiency, ("max", "mean", "chi2_ndf", "max_pull"), "physics"),
+        Metric("structure", StructureOptions, structure, ("differing", "max_difference", "chi2_ndf"), "physics"),
+        Metric("correlation", CorrelationOptions, correlation, ("max", "mean", "chi2_ndf", "max_pull"), "physics"),
+        SIGMA,
+        TRAIN_ON_GENERATED,
+        BOUNDARIES,
+        HISTOGRAMS,
+        DIFFERENTIAL,
+        TAILS,
+        FRECHET,
+        KERNEL_DISTANCE,
+        SLICED,
+        NPLM,
+        PRDC,
+        MEMORISATION,
+        AMPLIFICATION,
+        POSTERIOR,
     )
 }
 
@@ -101,6 +145,7 @@ def evaluate(
     metrics: Sequence[tuple[str, Any]],
     *,
     seed: int,
+    train: Sample | None = None,
     null_reference: Sample | None = None,
     max_rows: int | None = None,
 ) -> list[MetricResult]:
@@ -115,6 +160,9 @@ def evaluate(
         Keys of `METRICS` with their options, in order.
     seed
         Seed of bootstraps, nulls and folds.
+    train
+        Rows that the surrogate learned from, for the metrics that look for copies of them. They are not thinned: a
+        copy of a row that was left out would not be found.
     null_reference
         A second, independent sample of the reference. If given, it takes the place of the generated sample in the
         null: null is what each metric finds between the two references. The p-values keep their resampled nulls.
@@ -124,7 +172,7 @@ def evaluate(
     Raises
     ------
     ConfigError
-        A metric is unknown, or its options are of another metric.
+        A metric is unknown, its options are of another metric, or it needs the training sample and there is none.
     DataError
         The samples have different fields, no rows, or no positive sum of weights.
     """
@@ -134,9 +182,10 @@ def evaluate(
     other = None if null_reference is None else thin(null_reference, max_rows, seed)
     results = []
     for name, options in metrics:
-        found = METRICS[name].compute(ours, theirs, options, seed=seed)
+        known = _companions(METRICS[name], train)
+        found = METRICS[name].compute(ours, theirs, options, seed=seed, **known)
         if other is not None:
-            null = {r.on: r for r in METRICS[name].compute(ours, other, options, seed=seed)}
+            null = {r.on: r for r in METRICS[name].compute(ours, other, options, seed=seed, **known)}
             found = [_with_null(result, null.get(result.on)) for result in found]
         results += found
     return results
@@ -160,6 +209,15 @@ def _require_metric(name: str, options: object) -> None:
     if not isinstance(options, expected):
         msg = f"metric {name}: options are {type(options).__name__}, expected {expected.__name__}"
         raise ConfigError(msg)
+
+
+def _companions(metric: Metric, train: Sample | None) -> dict[str, Sample]:
+    if not metric.needs_train:
+        return {}
+    if train is None:
+        msg = f"metric {metric.name} compares with the training sample, and none is given; give it (--train)"
+        raise ConfigError(msg)
+    return {"train": train}
 
 
 def _with_null(result: MetricResult, null: MetricResult | None) -> MetricResult:

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from parhelion.errors import DataError, ShapeError
+from parhelion.evaluation.bootstrap import poisson_counts
 from parhelion.weights import summarise
 
 FloatArray = npt.NDArray[np.float64]
@@ -167,6 +168,116 @@ class ResampledAuc:
         return out
 
 
+def auc_replicas(
+    positive: npt.ArrayLike,
+    negative: npt.ArrayLike,
+    positive_weight: npt.ArrayLike | None = None,
+    negative_weight: npt.ArrayLike | None = None,
+    *,
+    positive_group: npt.ArrayLike | None = None,
+    negative_group: npt.ArrayLike | None = None,
+    replicas: int = 200,
+    seed: int,
+) -> FloatArray:
+    """AUC of bootstrap replicas, with one sort for all of them.
+
+    The scores are sorted once, and each negative learns how many positives lie below it. A replica draws how often
+    each group occurs, Poisson with mean 1; a cumulative sum over the positives then answers every negative. That is
+    O(n + m) a replica, against a sort each in the plain bootstrap.
+
+    Parameters
+    ----------
+    positive, negative, positive_weight, negative_weight
+        As in `placements`.
+    positive_group, negative_group
+        Integers, shapes (n,) and (m,): rows of one group occur together; a group may have rows on both sides. Give
+        both or neither; every row is its own group if not given.
+    replicas
+        Number of replicas, at least 2.
+    seed
+        Seed of the draws.
+
+    Returns
+    -------
+    ndarray
+        Shape (replicas,). NaN where a replica's sum of weights is not positive.
+
+    Raises
+    ------
+    DataError
+        One side is empty, its weights do not have a positive sum, or the groups of only one side are given.
+    ShapeError
+        Scores, weights and groups differ in length.
+    """
+    s, w = _scores(positive, positive_weight, "positive")
+    t, v = _scores(negative, negative_weight, "negative")
+    up, down = np.argsort(s, kind="stable"), np.argsort(t, kind="stable")
+    s, w, t, v = s[up], w[up], t[down], v[down]
+    left = np.searchsorted(s, t, side="left")
+    right = np.searchsorted(s, t, side="right")
+    tied = not np.array_equal(left, right)
+    groups = _groups(positive_group, negative_group, len(s), len(t))
+    rng = np.random.default_rng(seed)
+    found = np.full(replicas, np.nan)
+    cumulative = np.zeros(len(s) + 1)
+    size = len(s) + len(t) if groups is None else int(max(g.max() for g in groups)) + 1
+    for b, column in enumerate(poisson_counts(size, replicas, rng, block=1)):
+        counts = column[:, 0]
+        # Independent rows are exchangeable, so that counts can be drawn in the order of the scores.
+        n = counts[: len(s)] if groups is None else counts[groups[0][up]]
+        m = counts[len(s) :] if groups is None else counts[groups[1][down]]
+        np.cumsum(w * n, out=cumulative[1:])
+        q = v * m
+        below = 0.5 * (cumulative[left] + cumulative[right]) if tied else cumulative[left]
+        total = cumulative[-1] * np.sum(q)
+        if cumulative[-1] > 0 and total > 0:
+            found[b] = float(q @ below) / total
+    return 1.0 - found
+
+
+def bootstrap_auc(
+    positive: npt.ArrayLike,
+    negative: npt.ArrayLike,
+    positive_weight: npt.ArrayLike | None = None,
+    negative_weight: npt.ArrayLike | None = None,
+    *,
+    positive_group: npt.ArrayLike | None = None,
+    negative_group: npt.ArrayLike | None = None,
+    replicas: int = 200,
+    seed: int,
+) -> tuple[float, float]:
+    """AUC and its bootstrap error, for signed weights and for rows in groups.
+
+    See `auc_replicas` for the arguments. The error is known to 1 / sqrt(2 replicas) of itself.
+
+    Raises
+    ------
+    DataError
+        As `auc_replicas`, or more than a tenth of the replicas have no positive sum of weights.
+    ShapeError
+        As `auc_replicas`.
+    """
+    value = auc(positive, negative, positive_weight, negative_weight)
+    found = auc_replicas(
+        positive,
+        negative,
+        positive_weight,
+        negative_weight,
+        positive_group=positive_group,
+        negative_group=negative_group,
+        replicas=replicas,
+        seed=seed,
+    )
+    usable = found[np.isfinite(found)]
+    if replicas < 2 or len(usable) < 0.9 * replicas:
+        msg = (
+            f"AUC: {len(usable)} of {replicas} bootstrap replicas have a positive sum of weights, expected at least 2 "
+            "and nine in ten; the rows are too few or their weights cancel"
+        )
+        raise DataError(msg)
+    return value, float(np.std(usable, ddof=1))
+
+
 def roc_curve(
     positive: FloatArray,
     negative: FloatArray,
@@ -204,6 +315,22 @@ def _scores(scores: npt.ArrayLike, weight: npt.ArrayLike | None, side: str) -> t
         msg = f"AUC: the {len(s)} {side} rows have sum of weights {total:.6g}, expected a positive number"
         raise DataError(msg)
     return s, w / total
+
+
+def _groups(
+    positive: npt.ArrayLike | None, negative: npt.ArrayLike | None, n: int, m: int
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None:
+    if positive is None and negative is None:
+        return None
+    if positive is None or negative is None:
+        msg = f"AUC: groups of the {'negative' if positive is None else 'positive'} rows alone; give both or neither"
+        raise DataError(msg)
+    given = np.asarray(positive), np.asarray(negative)
+    if given[0].shape != (n,) or given[1].shape != (m,):
+        msg = f"AUC: groups have shapes {given[0].shape} and {given[1].shape}, expected ({n},) and ({m},)"
+        raise ShapeError(msg)
+    _, compact = np.unique(np.concatenate(given), return_inverse=True)
+    return compact[:n], compact[n:]
 
 
 def _share_below(scores: FloatArray, weight: FloatArray, at: FloatArray) -> FloatArray:

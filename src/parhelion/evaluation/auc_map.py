@@ -14,7 +14,7 @@ from parhelion.evaluation.binning import bin_index, category_code, make_edges, s
 from parhelion.evaluation.bootstrap import poisson_counts
 from parhelion.evaluation.comparison import Comparison, Influence, compare
 from parhelion.evaluation.null import difference_quantities, safe_ratio
-from parhelion.evaluation.result import MetricResult
+from parhelion.evaluation.result import Bin, MetricResult
 from parhelion.sample import Sample
 from parhelion.weights import summarise
 
@@ -232,6 +232,19 @@ def _one_map(
                 "effective rows of each species."
             ),
         },
+        fields=(pair.variable,),
+        bins=tuple(
+            Bin(_cell(int(b), nx, options, x_edges, y_edges), float(d), float(e))
+            for b, d, e in zip(used, difference, error, strict=True)
+        ),
+    )
+
+
+def _cell(index: int, nx: int, options: AucMapOptions, x_edges: FloatArray, y_edges: FloatArray) -> str:
+    iy, ix = divmod(index, nx)
+    return (
+        f"{options.x} {x_edges[ix]:.4g} to {x_edges[ix + 1]:.4g}, "
+        f"{options.y} {y_edges[iy]:.4g} to {y_edges[iy + 1]:.4g}"
     )
 
 

@@ -1,29 +1,46 @@
-"""Classifier two-sample test: how well boosted trees tell the generated sample from the reference."""
+"""Classifier two-sample test: how well the best of several classifiers tells generated from reference rows."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm
 
-from parhelion.errors import ConfigError, DataError
+from parhelion.errors import ConfigError
 from parhelion.evaluation.auc import placements, roc_curve
-from parhelion.evaluation.binning import scalar
-from parhelion.evaluation.comparison import Comparison, compare
+from parhelion.evaluation.comparison import compare
+from parhelion.evaluation.cross_fit import (
+    Choice,
+    GroupedAuc,
+    Plan,
+    Rows,
+    auc_covariance,
+    cross_fit,
+    grouped_auc,
+    largest_of_normals,
+    null_rows,
+    prepare,
+)
+from parhelion.evaluation.learners import Learner, LearnerSettings, Model
+from parhelion.evaluation.registry import Metric
 from parhelion.evaluation.result import MetricResult, Quantity
-from parhelion.sample import Sample, flatten
+from parhelion.sample import Sample
 
 FloatArray = npt.NDArray[np.float64]
-IntArray = npt.NDArray[np.int64]
 
 NAME = "classifier"
+LEARNERS: tuple[Learner, ...] = ("trees", "quadratic", "network")
 
 _SCORE_BINS = 50
-_MAX_CATEGORIES = 200
 _IMPORTANCE_ROWS = 20_000
+_WORDS: dict[Learner, str] = {
+    "trees": "boosted trees",
+    "quadratic": "logistic regression on quadratic features",
+    "network": "a neural network",
+}
 
 
 @dataclass(frozen=True)
@@ -38,23 +55,31 @@ class ClassifierOptions:
         Extra fields (observables) used as features as well.
     conditions
         Whether the conditions are features. Without them only the marginal distributions of responses are compared.
+    learners
+        Classifiers to train: ``trees`` (boosted trees), ``quadratic`` (logistic regression on squares and products of
+        features), ``network`` (a small neural network). The strongest one is the answer.
     folds
-        Number of folds; each is scored by trees that were trained on the others.
+        Number of folds; each is scored by models that were trained on the others.
     trees, learning_rate, min_leaf
         Boosted trees: their number, their learning rate, the least number of rows in a leaf.
+    network_width, network_steps
+        Network: units of each of its three layers, and the largest number of training steps.
     train_null
         Train a second time on the null; otherwise the null is 0.5 with the error of the measured AUC.
     importance
-        Shuffle each feature in one fold and record how much the AUC drops.
+        Shuffle each feature in one fold and record how much the AUC of the strongest learner drops.
     """
 
     differences: tuple[tuple[str, str], ...] = ()
     extra: tuple[str, ...] = ()
     conditions: bool = True
+    learners: tuple[Learner, ...] = ("trees", "quadratic")
     folds: int = 2
     trees: int = 150
     learning_rate: float = 0.1
     min_leaf: int = 40
+    network_width: int = 64
+    network_steps: int = 2000
     train_null: bool = True
     importance: bool = True
 
@@ -66,54 +91,60 @@ class ClassifierOptions:
                 f"{self.learning_rate:g}; expected at least 2, 1 and 1, and above 0 up to 1"
             )
             raise ConfigError(msg)
+        if self.network_width < 1 or self.network_steps < 1:
+            msg = (
+                f"metric {NAME}: network_width {self.network_width}, network_steps {self.network_steps}; expected at "
+                "least 1"
+            )
+            raise ConfigError(msg)
+        known = len(set(self.learners) & set(LEARNERS))
+        if known == 0 or known != len(self.learners):
+            msg = f"metric {NAME}: learners {list(self.learners)}, expected different ones of {', '.join(LEARNERS)}"
+            raise ConfigError(msg)
 
+    @property
+    def choice(self) -> Choice:
+        """Features besides the responses."""
+        return Choice(self.conditions, self.extra, self.differences)
 
-@dataclass(frozen=True)
-class _Rows:
-    """Rows of one class: features (n, d), signed weights, groups, folds."""
-
-    features: FloatArray
-    weight: FloatArray
-    group: IntArray
-    fold: IntArray
-
-    def take(self, rows: npt.NDArray[np.bool_]) -> _Rows:
-        return _Rows(self.features[rows], self.weight[rows], self.group[rows], self.fold[rows])
-
-
-@dataclass(frozen=True)
-class _Test:
-    """Outcome of one cross-fitted test."""
-
-    auc: float
-    error: float
-    fold_auc: FloatArray
-    fold_error: FloatArray
-    reference_score: FloatArray
-    generated_score: FloatArray
-    importance: FloatArray
+    @property
+    def settings(self) -> LearnerSettings:
+        """Settings of the learners."""
+        return LearnerSettings(self.trees, self.learning_rate, self.min_leaf, self.network_width, self.network_steps)
 
 
 def classifier(reference: Sample, generated: Sample, options: ClassifierOptions, *, seed: int) -> list[MetricResult]:
-    """AUC of boosted trees trained to tell reference from generated rows.
+    """AUC of classifiers trained to tell reference from generated rows: the largest one of several learners.
 
-    The trees see conditions and responses, so they test the conditional distribution where conditions are the same.
-    Folds are made by group: the two rows made at one condition, and rows of one group, are never split between
+    The learners see conditions and responses, so they test the conditional distribution where conditions are the
+    same. An AUC is a lower bound on what can be told apart, set by the power of the learner, and which learner is
+    strongest depends on the difference (Lopez-Paz & Oquab, arXiv:1610.06545); so several are tried and the strongest
+    counts. Folds are made by group: the two rows made at one condition, and rows of one group, are never split between
     training and test (a tree that learned a condition with one label would otherwise be punished for the other, which
-    biases the AUC below 0.5). The AUC is the mean over folds.
+    biases the AUC below 0.5). The AUC of a learner is the mean over folds.
 
     Error: influence functions of the AUC summed over groups, the clustered form of DeLong's error (Obuchowski 1997); it
-    knows the pairing and signed weights. Folds are not independent: where the samples do not differ, trees trained on
+    knows the pairing and signed weights. Folds are not independent: where the samples do not differ, models trained on
     fold k and tested on fold l find what the two folds have in common by chance, and so do those trained on l and
     tested on k. For a classifier that is linear in its training rows both numbers are equal, and the variance of
     the mean over any number of folds is twice that of independent folds. This factor 2 is applied; it is conservative
-    where a true difference rules the training. In expectation the AUC is 0.5 under the null for any training.
+    where a true difference rules the training, and a little so for a learner with few features to choose from. In
+    expectation the AUC is 0.5 under the null for any training.
+
+    The strongest learner is picked by the same held-out rows that measure it, so the largest AUC of several is above
+    0.5 even where nothing differs. Nothing of this is left out: products of the learners' influences, summed over
+    groups, give the covariance of their AUCs, and with it the mean and the spread of the largest of correlated normal
+    variables (the null) and the probability that it is at least as large as measured (the p-value). The value is not
+    corrected: at most null - 0.5 of it is due to the choice, and less the clearer one learner leads. The error is that
+    of the chosen learner.
 
     Null: the same training on samples that do not differ: the two responses exchanged at random in each group where
-    the samples are paired, else random halves of the reference (error scaled to the two sizes). P-value: one-sided,
-    normal, (AUC - 0.5) / error.
+    the samples are paired, else random halves of the reference (error scaled to the two sizes). With one learner null
+    and error are those of its AUC. With several, the expectation and spread of the largest AUC, with the covariance
+    from this training; the AUCs themselves are in the details. P-value with one learner: one-sided, normal, (AUC -
+    0.5) / error.
 
-    Signed weights: the log-likelihood has no lower bound with negative weights, so the trees are trained with the
+    Signed weights: the log-likelihood has no lower bound with negative weights, so the learners are trained with the
     conditional mean of the weight given the features, regressed by boosted trees with squared loss and cut at 0
     (Borisyak & Kazeev, arXiv:1905.11719, section 3); the test rows keep their signed weights.
 
@@ -124,16 +155,18 @@ def classifier(reference: Sample, generated: Sample, options: ClassifierOptions,
     options
         See `ClassifierOptions`.
     seed
-        Seed of folds, null and importance.
+        Seed of folds, training, null and importance.
 
     Returns
     -------
     list of MetricResult
-        One result with quantity `auc`. Details: ``features``, ``folds``, ``trees``, ``fold_auc``, ``fold_error`` (K),
-        ``null_fold_auc`` (K, empty without null training), ``signed_training`` (bool), ``roc`` with
-        ``false_positive`` and ``true_positive`` (101; positive = reference), ``scores`` with ``edges`` (B + 1),
+        One result with quantity `auc`, the largest, and the AUC of each learner under its name. Details:
+        ``features``, ``folds``, ``trees``, ``learner`` (the strongest), ``learners`` (of each: ``auc``, ``error``,
+        ``fold_auc``, ``fold_error``, ``null_auc``, ``null_fold_auc``), ``learner_correlation`` (L, L); of the
+        strongest: ``fold_auc``, ``fold_error`` (K), ``null_fold_auc`` (K, empty without null training), ``roc``
+        with ``false_positive`` and ``true_positive`` (101; positive = reference), ``scores`` with ``edges`` (B + 1),
         ``reference``, ``generated`` and their ``_error`` (B, shares of the weight), ``importance`` (feature: drop of
-        the AUC), in descending order.
+        the AUC), in descending order; ``signed_training`` (bool).
 
     Raises
     ------
@@ -143,223 +176,127 @@ def classifier(reference: Sample, generated: Sample, options: ClassifierOptions,
         A fold has no positive sum of weights on one side: the samples are too small for this test.
     """
     comparison = compare(reference, generated)
-    names, categorical = _feature_names(reference, options)
     rng = np.random.default_rng(seed)
-    fold_of_group = _folds(comparison.groups, options.folds, rng)
-    ours = _rows(comparison.reference, comparison.reference_group, fold_of_group, options)
-    theirs = _rows(comparison.generated, comparison.generated_group, fold_of_group, options)
-    for sample, rows in ((comparison.reference, ours), (comparison.generated, theirs)):
-        _require_folds(sample.source, rows, options.folds)
-    found = _cross_fit(ours, theirs, categorical, options, seed, options.importance)
-    null, null_error, null_folds = 0.5, found.error, np.empty(0)
+    columns, ours, theirs = prepare(comparison, options.choice, options.folds, NAME, rng)
+    plan = Plan(options.learners, columns.categorical, options.settings, options.folds)
+    scores = cross_fit(ours, theirs, plan, seed=seed)
+    tests = {name: grouped_auc(found, ours, theirs, options.folds) for name, found in scores.items()}
+    nulls, scale = {}, 1.0
     if options.train_null:
-        first, second, scale = _null_rows(comparison, ours, theirs, rng)
-        trained = _cross_fit(first, second, categorical, options, seed + 1, False)
-        null, null_error, null_folds = trained.auc, trained.error * scale, trained.fold_auc
-    order = np.argsort(-found.importance)
+        first, second, scale = null_rows(comparison, ours, theirs, rng)
+        null_scores = cross_fit(first, second, plan, seed=seed + 1)
+        nulls = {name: grouped_auc(found, first, second, options.folds) for name, found in null_scores.items()}
+    best = max(tests, key=lambda name: tests[name].auc)
+    found = scores[best]
+    drop = _importance(found.first_model, ours, theirs, np.random.default_rng(seed)) if options.importance else None
     edges = np.linspace(0.0, 1.0, _SCORE_BINS + 1)
-    false_positive, true_positive = roc_curve(found.reference_score, found.generated_score, ours.weight, theirs.weight)
+    false_positive, true_positive = roc_curve(found.reference, found.generated, ours.weight, theirs.weight)
+    told = {name: _learner_details(test, nulls.get(name)) for name, test in tests.items()}
     return [
         MetricResult(
             name=NAME,
             on="conditions and responses" if options.conditions else "responses",
             main="auc",
-            quantities={
-                "auc": Quantity(
-                    value=found.auc,
-                    error=found.error,
-                    null=null,
-                    null_error=null_error,
-                    p_value=float(norm.sf((found.auc - 0.5) / found.error)) if found.error > 0 else None,
-                )
-            },
+            quantities=_quantities(tests, nulls, scale, np.random.default_rng([seed, 1])),
             details={
                 **comparison.describe(),
-                "features": names,
+                "features": columns.names,
                 "folds": options.folds,
                 "trees": options.trees,
-                "fold_auc": found.fold_auc,
-                "fold_error": found.fold_error,
-                "null_fold_auc": null_folds,
+                "learner": best,
+                "learners": told,
+                "learner_correlation": _correlation(auc_covariance(tests)),
+                "fold_auc": told[best]["fold_auc"],
+                "fold_error": told[best]["fold_error"],
+                "null_fold_auc": told[best]["null_fold_auc"],
                 "signed_training": bool(np.any(ours.weight < 0) or np.any(theirs.weight < 0)),
                 "roc": {"false_positive": false_positive, "true_positive": true_positive},
                 "scores": {
                     "edges": edges,
-                    **_score_histogram("reference", found.reference_score, ours.weight, edges),
-                    **_score_histogram("generated", found.generated_score, theirs.weight, edges),
+                    **_score_histogram("reference", found.reference, ours.weight, edges),
+                    **_score_histogram("generated", found.generated, theirs.weight, edges),
                 },
-                "importance": {names[i]: found.importance[i] for i in order} if options.importance else {},
-                "caption": (
-                    f"Boosted trees ({options.trees} trees, {options.folds} folds) told reference from generated "
-                    f"rows with AUC {found.auc:.4f}; 0.5 is not distinguishable."
-                ),
+                "importance": {}
+                if drop is None
+                else {columns.names[i]: drop[i] for i in np.argsort(-drop, kind="stable")},
+                "caption": _caption(best, tests, options),
             },
+            fields=columns.fields,
         )
     ]
 
 
-def _feature_names(sample: Sample, options: ClassifierOptions) -> tuple[list[str], npt.NDArray[np.bool_]]:
-    """Names of the features, and which of them are categories."""
-    fields = (sample.schema.condition if options.conditions else ()) + sample.schema.response
-    names, categorical = [], []
-    for field in (*fields, *(scalar(sample, name, NAME)[0] for name in options.extra)):
-        parts = [field.name] if field.width == 1 else [f"{field.name}[{i}]" for i in range(field.width)]
-        names += parts
-        small = field.kind == "category" and len(field.values) <= _MAX_CATEGORIES
-        categorical += [small] * len(parts)
-    for a, b in options.differences:
-        scalar(sample, a, NAME)
-        scalar(sample, b, NAME)
-        names.append(f"{a} - {b}")
-        categorical.append(False)
-    return names, np.array(categorical, dtype=bool)
-
-
-def _rows(sample: Sample, group: IntArray, fold_of_group: IntArray, options: ClassifierOptions) -> _Rows:
-    fields = (sample.schema.condition if options.conditions else ()) + sample.schema.response
-    fields += tuple(sample.schema[name] for name in options.extra)
-    columns = dict(sample.columns)
-    for field in fields:
-        if field.kind == "category" and len(field.values) <= _MAX_CATEGORIES:
-            # The trees want categories as 0, 1, 2, ...
-            codes = np.sort(np.asarray(field.values))
-            columns[field.name] = np.searchsorted(codes, columns[field.name])
-    parts = [flatten(columns, fields, len(sample))]
-    parts += [(scalar(sample, a, NAME)[1] - scalar(sample, b, NAME)[1])[:, None] for a, b in options.differences]
-    weight = sample.weight * (len(sample) / np.sum(sample.weight))
-    return _Rows(np.concatenate(parts, axis=1).astype(np.float64), weight, group, fold_of_group[group])
-
-
-def _folds(groups: int, folds: int, rng: np.random.Generator) -> IntArray:
-    return rng.permutation(np.arange(groups, dtype=np.int64) % folds)
-
-
-def _require_folds(source: str, rows: _Rows, folds: int) -> None:
-    content = np.bincount(rows.fold, rows.weight, folds)
-    if not np.all(content > 0):
-        msg = (
-            f"metric {NAME}: {source}: a fold of {folds} has sum of weights {content.min():.6g}, expected a positive "
-            f"number; {len(rows.weight)} rows are too few for this test"
+def _quantities(
+    tests: dict[Learner, GroupedAuc], nulls: dict[Learner, GroupedAuc], scale: float, rng: np.random.Generator
+) -> dict[str, Quantity]:
+    """The largest AUC, and that of each learner."""
+    covariance = auc_covariance(tests)
+    null_covariance = auc_covariance(nulls) * scale**2 if nulls else covariance
+    single: dict[str, Quantity] = {}
+    for i, (name, test) in enumerate(tests.items()):
+        error = float(np.sqrt(covariance[i, i]))
+        single[name] = Quantity(
+            value=test.auc,
+            error=error,
+            null=nulls[name].auc if nulls else 0.5,
+            null_error=float(np.sqrt(null_covariance[i, i])),
+            p_value=float(norm.sf((test.auc - 0.5) / error)) if error > 0 else None,
+            limit=0.5,
         )
-        raise DataError(msg)
-
-
-def _null_rows(
-    comparison: Comparison, ours: _Rows, theirs: _Rows, rng: np.random.Generator
-) -> tuple[_Rows, _Rows, float]:
-    """Two sets of rows that do not differ, and the factor from their error to that of the measured sizes."""
-    heads = rng.integers(0, 2, size=comparison.groups).astype(bool)
-    swap = heads[ours.group]
-    if comparison.paired:
-        chosen = swap[:, None]
-        first = replace(ours, features=np.where(chosen, theirs.features, ours.features))
-        second = replace(theirs, features=np.where(chosen, ours.features, theirs.features))
-        return first, second, 1.0
-    r, g = comparison.reference.weights.effective, comparison.generated.weights.effective
-    return ours.take(swap), ours.take(~swap), float(np.sqrt((1 / r + 1 / g) * r / 4))
-
-
-def _cross_fit(
-    ours: _Rows,
-    theirs: _Rows,
-    categorical: npt.NDArray[np.bool_],
-    options: ClassifierOptions,
-    seed: int,
-    importance: bool,
-) -> _Test:
-    folds = options.folds
-    scores = [np.zeros(len(ours.weight)), np.zeros(len(theirs.weight))]
-    areas, errors = np.empty(folds), np.empty(folds)
-    drop = np.zeros(ours.features.shape[1])
-    for k in range(folds):
-        tests = [rows.fold == k for rows in (ours, theirs)]
-        model = _train(ours.take(~tests[0]), theirs.take(~tests[1]), categorical, options, seed + k)
-        held = [rows.take(test) for rows, test in zip((ours, theirs), tests, strict=True)]
-        for score, test, rows in zip(scores, tests, held, strict=True):
-            score[test] = _score(model, rows.features)
-        areas[k], errors[k] = _grouped_auc(scores[0][tests[0]], scores[1][tests[1]], held[0], held[1])
-        if importance and k == 0:
-            drop = _importance(model, held[0], held[1], np.random.default_rng(seed))
-    return _Test(
-        auc=float(np.mean(areas)),
-        # See the docstring of `classifier`: fold k trained on l and l trained on k meet the same chance differences.
-        error=float(np.sqrt(2.0 * np.sum(errors**2)) / folds),
-        fold_auc=areas,
-        fold_error=errors,
-        reference_score=scores[0],
-        generated_score=scores[1],
-        importance=drop,
+    strongest = single[max(tests, key=lambda name: tests[name].auc)]
+    if len(tests) == 1:
+        return {"auc": strongest, **single}
+    p_value = largest_of_normals(strongest.value - 0.5, covariance, rng)[0]
+    _, mean, width = largest_of_normals(0.0, null_covariance, rng)
+    largest = Quantity(
+        value=strongest.value,
+        error=strongest.error,
+        null=0.5 + mean,
+        null_error=width,
+        p_value=p_value if np.any(np.diag(covariance) > 0) else None,
+        limit=0.5,
     )
+    return {"auc": largest, **single}
 
 
-def _grouped_auc(
-    reference_score: FloatArray, generated_score: FloatArray, ours: _Rows, theirs: _Rows
-) -> tuple[float, float]:
-    """AUC and its error, influences summed over groups (reference positive)."""
-    placed = placements(reference_score, generated_score, ours.weight, theirs.weight)
-    _, group = np.unique(np.concatenate([ours.group, theirs.group]), return_inverse=True)
-    sums = np.bincount(group, np.concatenate(placed.influence))
-    return placed.auc, float(np.sqrt(np.sum(sums**2)))
+def _learner_details(test: GroupedAuc, null: GroupedAuc | None) -> dict[str, Any]:
+    return {
+        "auc": test.auc,
+        "error": float(np.sqrt(auc_covariance({"trees": test})[0, 0])),
+        "fold_auc": test.fold_auc,
+        "fold_error": test.fold_error,
+        "null_auc": None if null is None else null.auc,
+        "null_fold_auc": np.empty(0) if null is None else null.fold_auc,
+    }
 
 
-def _train(
-    ours: _Rows,
-    theirs: _Rows,
-    categorical: npt.NDArray[np.bool_],
-    options: ClassifierOptions,
-    seed: int,
-) -> Any:
-    from sklearn.ensemble import HistGradientBoostingClassifier
+def _correlation(covariance: FloatArray) -> FloatArray:
+    spread = np.sqrt(np.diag(covariance))
+    size = np.outer(spread, spread)
+    found: FloatArray = np.divide(covariance, size, out=np.eye(len(spread)), where=size > 0)
+    return found
 
-    weights = [_training_weight(rows, categorical, options, seed) for rows in (ours, theirs)]
-    # Both classes weigh the same, so that a score of 1/2 means equal densities.
-    weights = [w / max(float(np.sum(w)), 1e-300) * len(ours.weight) for w in weights]
-    model = HistGradientBoostingClassifier(
-        max_iter=options.trees,
-        learning_rate=options.learning_rate,
-        min_samples_leaf=options.min_leaf,
-        categorical_features=categorical,
-        early_stopping=False,
-        random_state=seed % 2**32,
+
+def _caption(best: Learner, tests: dict[Learner, GroupedAuc], options: ClassifierOptions) -> str:
+    words = _WORDS[best][:1].upper() + _WORDS[best][1:]
+    how = f"{options.trees} trees, {options.folds} folds" if best == "trees" else f"{options.folds} folds"
+    text = (
+        f"{words} ({how}) told reference from generated rows with AUC {tests[best].auc:.4f}; 0.5 is not "
+        "distinguishable."
     )
-    label = np.repeat([1, 0], [len(ours.weight), len(theirs.weight)])
-    return model.fit(np.concatenate([ours.features, theirs.features]), label, sample_weight=np.concatenate(weights))
+    others = [f"{_WORDS[name]} {test.auc:.4f}" for name, test in tests.items() if name != best]
+    return f"{text} Weaker: {', '.join(others)}." if others else text
 
 
-def _training_weight(
-    rows: _Rows, categorical: npt.NDArray[np.bool_], options: ClassifierOptions, seed: int
-) -> FloatArray:
-    """Weights for training, not negative: as they are, or their conditional mean given the features."""
-    if not np.any(rows.weight < 0):
-        return rows.weight
-    from sklearn.ensemble import HistGradientBoostingRegressor
-
-    model = HistGradientBoostingRegressor(
-        max_iter=60,
-        learning_rate=0.1,
-        min_samples_leaf=max(options.min_leaf, 100),
-        categorical_features=categorical,
-        early_stopping=False,
-        random_state=seed % 2**32,
-    )
-    mean = model.fit(rows.features, rows.weight).predict(rows.features)
-    return np.maximum(np.asarray(mean, dtype=np.float64), 0.0)
-
-
-def _score(model: Any, features: FloatArray) -> FloatArray:
-    if len(features) == 0:
-        return np.empty(0)
-    return np.asarray(model.predict_proba(features)[:, 1], dtype=np.float64)
-
-
-def _importance(model: Any, ours: _Rows, theirs: _Rows, rng: np.random.Generator) -> FloatArray:
-    """Drop of the AUC when a feature is shuffled among the held-out rows, on at most `_IMPORTANCE_ROWS` of each."""
-    ours, theirs = (rows.take(np.arange(len(rows.weight)) < _IMPORTANCE_ROWS) for rows in (ours, theirs))
+def _importance(model: Model, ours: Rows, theirs: Rows, rng: np.random.Generator) -> FloatArray:
+    """Drop of the AUC when a feature is shuffled among the rows of fold 0, on at most `_IMPORTANCE_ROWS` of each."""
+    ours, theirs = (rows.take(np.cumsum(rows.fold == 0) <= _IMPORTANCE_ROWS) for rows in (ours, theirs))
+    ours, theirs = (rows.take(rows.fold == 0) for rows in (ours, theirs))
     n = len(ours.weight)
     pooled = np.concatenate([ours.features, theirs.features])
 
     def area(features: FloatArray) -> float:
-        score = _score(model, features)
+        score = model(features)
         return placements(score[:n], score[n:], ours.weight, theirs.weight).auc
 
     full = area(pooled)
@@ -376,3 +313,6 @@ def _score_histogram(name: str, score: FloatArray, weight: FloatArray, edges: Fl
     content = np.histogram(score, edges, weights=weight)[0]
     squares = np.histogram(score, edges, weights=weight**2)[0]
     return {name: content / total, f"{name}_error": np.sqrt(squares) / total}
+
+
+METRIC = Metric(NAME, ClassifierOptions, classifier, ("auc",), "classifiers")

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from parhelion.errors import DataError
+
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
@@ -48,9 +50,68 @@ def wasserstein(
         Shapes (n,) and (m,).
     x_weight, y_weight
         Signed weights with positive sums, same shapes; ones if not given.
+
+    Raises
+    ------
+    DataError
+        An array has a wrong shape or values that are not finite, or weights have no positive sum.
     """
     values, steps = signed_steps(x, y, x_weight, y_weight)
     return float(np.sum(np.abs(np.cumsum(steps[:-1])) * np.diff(values)))
+
+
+def kolmogorov_smirnov(
+    x: npt.ArrayLike,
+    y: npt.ArrayLike,
+    x_weight: npt.ArrayLike | None = None,
+    y_weight: npt.ArrayLike | None = None,
+) -> float:
+    """Largest distance between the cumulative distributions, no unit.
+
+    Read after the last of equal values. It is at most 1 for positive weights; signed ones can exceed it.
+
+    Parameters
+    ----------
+    x, y
+        Shapes (n,) and (m,).
+    x_weight, y_weight
+        Signed weights with positive sums, same shapes; ones if not given.
+
+    Raises
+    ------
+    DataError
+        An array has a wrong shape or values that are not finite, or weights have no positive sum.
+    """
+    values, steps = signed_steps(x, y, x_weight, y_weight)
+    ends = np.append(np.diff(values) > 0, True)
+    return float(np.max(np.abs(np.cumsum(steps)[ends])))
+
+
+def cramer(
+    x: npt.ArrayLike,
+    y: npt.ArrayLike,
+    x_weight: npt.ArrayLike | None = None,
+    y_weight: npt.ArrayLike | None = None,
+) -> float:
+    """Cramer distance, the integral of the squared difference of cumulative distributions, in the unit of x.
+
+    Half the energy distance. This is the plain integral over the samples at hand, which finite statistics biases
+    upwards; `cumulative.energy` has the bias subtracted.
+
+    Parameters
+    ----------
+    x, y
+        Shapes (n,) and (m,).
+    x_weight, y_weight
+        Signed weights with positive sums, same shapes; ones if not given.
+
+    Raises
+    ------
+    DataError
+        An array has a wrong shape or values that are not finite, or weights have no positive sum.
+    """
+    values, steps = signed_steps(x, y, x_weight, y_weight)
+    return float(np.sum(np.cumsum(steps[:-1]) ** 2 * np.diff(values)))
 
 
 def signed_steps(
@@ -60,13 +121,39 @@ def signed_steps(
     y_weight: npt.ArrayLike | None = None,
 ) -> tuple[FloatArray, FloatArray]:
     """Merged sorted values and the steps of the cumulative distribution of x minus that of y, shape (n + m,) each."""
-    x, y = np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)
-    w = np.ones(len(x)) if x_weight is None else np.asarray(x_weight, dtype=np.float64)
-    v = np.ones(len(y)) if y_weight is None else np.asarray(y_weight, dtype=np.float64)
-    values = np.concatenate([x, y])
+    first, w = checked_rows(x, x_weight, "x")
+    second, v = checked_rows(y, y_weight, "y")
+    values = np.concatenate([first, second])
     steps = np.concatenate([w / np.sum(w), -v / np.sum(v)])
     order = np.argsort(values, kind="stable")
     return values[order], steps[order]
+
+
+def checked_rows(values: npt.ArrayLike, weight: npt.ArrayLike | None, name: str) -> tuple[FloatArray, FloatArray]:
+    """Values and weights as float arrays of shape (n,); weights are 1 if not given.
+
+    Raises
+    ------
+    DataError
+        There are no values, they are not of shape (n,) or not finite, or the weights do not fit or have no positive
+        sum.
+    """
+    x = np.asarray(values, dtype=np.float64)
+    w = np.ones(x.shape) if weight is None else np.asarray(weight, dtype=np.float64)
+    if x.ndim != 1 or len(x) == 0:
+        msg = f"{name}: expected values of shape (n,), at least one, got shape {x.shape}"
+        raise DataError(msg)
+    if w.shape != x.shape:
+        msg = f"{name}_weight: expected shape {x.shape}, that of {name}, got {w.shape}"
+        raise DataError(msg)
+    if not (np.isfinite(x).all() and np.isfinite(w).all()):
+        msg = f"{name}: values or weights are NaN or infinite; remove such rows first"
+        raise DataError(msg)
+    total = float(np.sum(w))
+    if not total > 0:
+        msg = f"{name}_weight: the sum of weights is {total:g}, expected a positive one"
+        raise DataError(msg)
+    return x, w
 
 
 @dataclass(frozen=True)
@@ -77,7 +164,7 @@ class Chi2:
     ndf: int
 
 
-def shape_chi2(difference: npt.ArrayLike, covariance: npt.ArrayLike) -> Chi2:
+def shape_chi2(difference: npt.ArrayLike, covariance: npt.ArrayLike, least: float = 0.0) -> Chi2:
     """Chi2 of a difference of shapes with its full covariance, d^T C^+ d, ndf the rank of C.
 
     Shapes sum to 1, so C is singular by construction; entries that cannot vary lower the rank too.
@@ -88,17 +175,54 @@ def shape_chi2(difference: npt.ArrayLike, covariance: npt.ArrayLike) -> Chi2:
         Shape (B,).
     covariance
         Shape (B, B), in the squared unit of `difference`.
+    least
+        See `whitening`; none by default.
     """
-    d, c = np.asarray(difference, dtype=np.float64), np.asarray(covariance, dtype=np.float64)
+    d = np.asarray(difference, dtype=np.float64)
+    whitened = d @ whitening(covariance, d, least)
+    return Chi2(float(np.sum(whitened**2)), len(whitened))
+
+
+def whitening(
+    covariance: npt.ArrayLike, difference: npt.NDArray[np.floating] | None = None, least: float = 0.0
+) -> FloatArray:
+    """Map A such that the d @ A of a difference d of shapes have unit variances; their number is the rank.
+
+    Parameters
+    ----------
+    covariance
+        Shape (B, B).
+    difference
+        A measured difference, shape (B,). Samples without common bins differ in a direction in which neither varies,
+        which the covariance alone would leave out.
+    least
+        Variance that such a direction gets, for example one row's squared share; the direction is left out if 0.
+
+    Returns
+    -------
+    ndarray
+        Shape (B, rank); one column more if the difference leaves the range of the covariance.
+    """
+    c = np.asarray(covariance, dtype=np.float64)
     scale = np.sqrt(np.diag(c))
-    alive = scale > 0
-    if not alive.any():
-        return Chi2(0.0, 0)
-    # In units of the errors the rank does not depend on how unequal the bins are.
-    scaled = d[alive] / scale[alive]
-    values, vectors = np.linalg.eigh(c[np.ix_(alive, alive)] / np.outer(scale[alive], scale[alive]))
-    keep = values > 1e-9 * values[-1]
-    return Chi2(float(np.sum((vectors[:, keep].T @ scaled) ** 2 / values[keep])), int(keep.sum()))
+    alive = np.flatnonzero(scale > 0)
+    found = span = np.zeros((len(c), 0))
+    if len(alive):
+        # In units of the errors the rank does not depend on how unequal the bins are.
+        values, vectors = np.linalg.eigh(c[np.ix_(alive, alive)] / np.outer(scale[alive], scale[alive]))
+        keep = values > 1e-9 * values[-1]
+        found, span = (np.zeros((len(c), int(keep.sum()))) for _ in range(2))
+        found[alive] = vectors[:, keep] / np.sqrt(values[keep]) / scale[alive, None]
+        span[alive] = vectors[:, keep] * scale[alive, None]
+    if difference is None or least <= 0:
+        return found
+    # Rounding of the sum of shares is no direction either.
+    basis = np.linalg.qr(np.column_stack([np.ones(len(c)), span]))[0]
+    rest = difference - basis @ (basis.T @ difference)
+    size = float(np.linalg.norm(rest))
+    if size <= 1e-6 * float(np.linalg.norm(difference)) or size <= 1e-12:
+        return found
+    return np.column_stack([found, rest / size / np.sqrt(least)])
 
 
 def merge_bins(effective: npt.NDArray[np.floating], minimum: float) -> IntArray:
@@ -126,3 +250,19 @@ def merge_bins(effective: npt.NDArray[np.floating], minimum: float) -> IntArray:
     if current and np.any(held < minimum):
         label[label == current] = current - 1
     return label
+
+
+def pooled_rows(effective: npt.NDArray[np.floating]) -> FloatArray:
+    """Effective numbers of rows that two samples would have in each bin if their shares were equal, shape (B, 2).
+
+    Bins joined by these stay apart where only one sample has rows, so that a difference of supports is seen.
+
+    Parameters
+    ----------
+    effective
+        Effective number of rows in each bin, shape (B, 2).
+    """
+    total = effective.sum(axis=0)
+    if not np.all(total > 0):
+        return np.asarray(effective, dtype=np.float64)
+    return np.asarray(np.mean(effective / total, axis=1)[:, None] * total, dtype=np.float64)

@@ -12,7 +12,7 @@ from parhelion.errors import ConfigError
 from parhelion.evaluation.binning import bin_index, category_code, make_edges, require_rows, scalar
 from parhelion.evaluation.comparison import Comparison, Influence, compare
 from parhelion.evaluation.null import difference_quantities, safe_ratio
-from parhelion.evaluation.result import MetricResult
+from parhelion.evaluation.result import Bin, MetricResult
 from parhelion.sample import Sample
 
 FloatArray = npt.NDArray[np.float64]
@@ -180,6 +180,11 @@ def _one_curve(
             "tracks": ours.effective,
             "caption": f"Share of {species} with {cut.variable} > {cut.threshold:g} against {options.x}.",
         },
+        fields=(cut.variable,),
+        bins=tuple(
+            Bin(f"{options.x} {edges[b]:.4g} to {edges[b + 1]:.4g}", float(d), float(e))
+            for b, d, e in zip(used, difference, error, strict=True)
+        ),
     )
 
 

@@ -1,4 +1,4 @@
-"""One-dimensional distributions of the responses, with a chi2, the separation power and the Wasserstein distance."""
+"""One-dimensional distributions of the responses: a chi2, the separation power, and distances without bins."""
 
 from __future__ import annotations
 
@@ -11,16 +11,12 @@ import numpy.typing as npt
 
 from parhelion.errors import ConfigError
 from parhelion.evaluation.binning import require_category, require_rows, scalar, weighted_quantile
-from parhelion.evaluation.bootstrap import random_signs
 from parhelion.evaluation.comparison import Comparison, compare
-from parhelion.evaluation.distances import (
-    merge_bins,
-    separation_power,
-    shape_chi2,
-    signed_steps,
-)
+from parhelion.evaluation.cumulative import CdfDifference
+from parhelion.evaluation.distances import Chi2, merge_bins, pooled_rows, separation_power, shape_chi2
 from parhelion.evaluation.null import against_null, safe_ratio
-from parhelion.evaluation.result import NAN, MetricResult
+from parhelion.evaluation.registry import Metric
+from parhelion.evaluation.result import NAN, MetricResult, Quantity
 from parhelion.evaluation.shares import (
     difference_of_shares,
     joint_influence,
@@ -29,6 +25,7 @@ from parhelion.evaluation.shares import (
     shares,
 )
 from parhelion.sample import Field, Sample
+from parhelion.weights import summarise
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -49,13 +46,14 @@ class HistogramOptions:
         Number of bins between the lower and upper edge; under- and overflow come on top.
     binning
         "uniform": equal widths. "quantile": equal weights in the reference; a value that many rows share (an
-        atom) gets a bin of its own.
+        atom, which holds a bin's weight) gets a bin of its own.
     range_quantile
         The edges leave out this share of the reference's weight at either end.
     min_effective
-        Neighbouring bins are joined for the chi2 until each has this effective number of rows in both samples.
+        Neighbouring bins are joined for the chi2 until each would have this effective number of rows in both samples
+        if these had equal shapes.
     replicas
-        Draws of the null for separation power and Wasserstein distance.
+        Draws of the null for separation power and the distances without bins.
     """
 
     fields: tuple[str, ...] = ()
@@ -81,10 +79,15 @@ def histograms(reference: Sample, generated: Sample, options: HistogramOptions, 
 
     The chi2 compares shapes (shares of the total weight) with the full covariance of weighted, normalised bins, paired
     rows included (``Cov = sum_g u_g u_g^T``, see `comparison`; for independent unit weights it is the multinomial
-    covariance); ndf is its rank. It uses bins joined to `min_effective` rows. Null of chi2/ndf: 1 with spread
-    sqrt(2 / ndf), p-value from the chi2 distribution. Null of separation power and Wasserstein distance: random
-    exchange of the two responses (paired) or random halves of each sample (not paired), see `comparison`. The errors of
-    these two are the spread over the measured difference plus null draws.
+    covariance); ndf is its rank. It uses bins joined to `min_effective` rows. Samples without a common bin differ in a
+    direction in which neither varies; it gets the variance of one effective row. Null of chi2/ndf: 1 with spread
+    sqrt(2 / ndf), p-value from the chi2 distribution.
+
+    The other quantities have their null from random exchange of the two responses (paired) or random halves of each
+    sample (not paired), see `comparison`; finite samples alone make all of them but `energy` positive. `separation`
+    counts under- and overflow as bins, and with negative weights it uses the joined bins of the chi2. `w1`, `ks` and
+    `energy` use no bins and no range, so no row is lost to them (see `cumulative`). Their errors are the spread over
+    the measured difference plus null draws; that of `energy` is the first two orders of its expansion.
 
     Parameters
     ----------
@@ -99,11 +102,14 @@ def histograms(reference: Sample, generated: Sample, options: HistogramOptions, 
     -------
     list of MetricResult
         One a field, and one a field and category if `by` is given. Quantities: `chi2_ndf` (main), `separation`,
-        `w1` (Wasserstein distance in the field's unit), `w1_scaled` (in standard deviations of the reference).
+        `w1` (Wasserstein distance in the field's unit), `w1_scaled` (in standard deviations of the reference), `ks`
+        (Kolmogorov-Smirnov distance), `energy` (energy distance 2 int (F - G)^2 dt in the field's unit, twice the
+        Cramer distance; without bias, 0 on average in the null).
         Details: ``field``, ``unit``, ``category`` (label or None), ``edges`` (B + 1), ``reference`` and ``generated``
         with ``share``, ``error`` (B), ``underflow``, ``underflow_error``, ``overflow``, ``overflow_error`` (shares of
-        the total weight, together 1), ``ratio``, ``ratio_error``, ``pull`` (B; None where undefined), ``chi2``,
-        ``ndf``, ``merged_bins``.
+        the total weight, together 1), ``outside`` (shares below and above the edges together: ``reference``,
+        ``generated``, ``difference`` and its ``error``), ``ratio``, ``ratio_error``, ``pull`` (B; None where
+        undefined), ``chi2``, ``ndf``, ``merged_bins``.
 
     Raises
     ------
@@ -116,24 +122,41 @@ def histograms(reference: Sample, generated: Sample, options: HistogramOptions, 
     names = options.fields or tuple(f.name for f in reference.schema.response if not f.shape)
     rng = np.random.default_rng(seed)
     results = []
-    for label, part in _parts(whole, options.by):
+    for label, part in parts_of(whole, options.by, NAME):
         for name in names:
             field, _ = scalar(reference, name, NAME)
             results.append(_one_field(part, options, field, options.by, label, rng))
     return results
 
 
-def _parts(whole: Comparison, by: str | None) -> Iterator[tuple[str | None, Comparison]]:
-    """The whole, then each category."""
+def parts_of(whole: Comparison, by: str | None, metric: str) -> Iterator[tuple[str | None, Comparison]]:
+    """Yield the whole with label None, then the rows of each value of a category with its label.
+
+    Parameters
+    ----------
+    whole
+        All rows.
+    by
+        Name of a category field; None for the whole alone.
+    metric
+        Name for messages.
+
+    Raises
+    ------
+    ConfigError
+        The field is unknown or no category.
+    DataError
+        A category has no rows in a sample.
+    """
     yield None, whole
     if by is None:
         return
-    field, _ = scalar(whole.reference, by, NAME)
-    require_category(field, NAME)
+    field, _ = scalar(whole.reference, by, metric)
+    require_category(field, metric)
     for code in field.values:
         masks = [sample.columns[by] == code for sample in (whole.reference, whole.generated)]
         for mask in masks:
-            require_rows(int(mask.sum()), NAME, f"{by} = {field.label_of(code)}")
+            require_rows(int(mask.sum()), metric, f"{by} = {field.label_of(code)}")
         yield field.label_of(code), whole.select(*masks)
 
 
@@ -157,17 +180,23 @@ def _one_field(
     joint = joint_influence(comparison, cells, count)
     fine = joint.mapped(difference_of_shares(p, q))
     covariance = fine.covariance()
-    merged = merge_bins(np.column_stack([p_effective, q_effective]), options.min_effective)
+    merged = merge_bins(pooled_rows(np.column_stack([p_effective, q_effective])), options.min_effective)
     join = np.equal.outer(np.arange(merged.max() + 1), merged).astype(np.float64)
-    chi2 = shape_chi2(join @ (q - p), join @ covariance @ join.T)
+    # A single bin holds everything, and its variance is rounding.
+    chi2 = shape_chi2(join @ (q - p), join @ covariance @ join.T, one_row(w, v)) if len(join) > 1 else Chi2(0.0, 0)
 
     null = fine.null(options.replicas, rng)
-    centre = 0.5 * (p + q)
+    a, b = p, q
+    if np.min(w) < 0 or np.min(v) < 0:
+        # Weights that cancel can leave a bin next to nothing to divide by; joined bins have enough of it.
+        a, b, null = join @ p, join @ q, null @ join.T
+    centre = 0.5 * (a + b)
     null_separation = np.array([separation_power(centre - d / 2, centre + d / 2) for d in null])
-    draws = [separation_power(p - d / 2, q + d / 2) for d in null]
-    unit, spread = field.unit, _spread(ours, w)
-    w1, w1_error, w1_null = _wasserstein(comparison, ours, theirs, options.replicas, rng)
+    draws = [separation_power(a - d / 2, b + d / 2) for d in null]
     error = np.sqrt(np.diag(covariance))
+    ends = np.zeros(count)
+    ends[[0, -1]] = 1.0
+    lost, gone = float(ends @ p), float(ends @ q)
     ratio_error = joint.mapped(ratio_of_shares(p, q)).error()
     inner = slice(1, -1)
     return MetricResult(
@@ -176,26 +205,37 @@ def _one_field(
         main="chi2_ndf",
         quantities={
             "chi2_ndf": shape_quantity(chi2),
-            "separation": against_null(separation_power(p, q), float(np.std(draws, ddof=1)), null_separation),
-            "w1": against_null(w1, w1_error, w1_null, unit=unit),
-            "w1_scaled": against_null(w1 / spread, w1_error / spread, w1_null / spread),
+            "separation": against_null(
+                separation_power(a, b), float(np.std(draws, ddof=1)), null_separation, limit=0.0
+            ),
+            **_without_bins(comparison, ours, theirs, field.unit, options.replicas, rng),
         },
         details={
             **comparison.describe(),
             "field": field.name,
-            "unit": unit,
+            "unit": field.unit,
             "category": label,
             "edges": edges,
             "reference": _histogram(p, p_error),
             "generated": _histogram(q, q_error),
+            "outside": {
+                "reference": lost,
+                "generated": gone,
+                "difference": gone - lost,
+                "error": max(float(ends @ covariance @ ends), 0.0) ** 0.5,
+            },
             "ratio": np.where(p > 0, safe_ratio(q, p), np.nan)[inner],
             "ratio_error": np.where(p > 0, ratio_error, np.nan)[inner],
             "pull": np.where(error > 0, safe_ratio(q - p, error), np.nan)[inner],
             "chi2": chi2.value,
             "ndf": chi2.ndf,
             "merged_bins": int(merged.max()) + 1,
-            "caption": f"Distribution of {field.title}" + (f" for {by} = {label}." if label else "."),
+            "caption": (
+                f"Distribution of {field.title}{f' for {by} = {label}' if label else ''}. Outside of the edges lie "
+                f"{100 * lost:.3g} % of the reference's weight and {100 * gone:.3g} % of the generated sample's."
+            ),
         },
+        fields=(field.name,),
     )
 
 
@@ -210,56 +250,75 @@ def histogram_edges(values: FloatArray, weight: FloatArray, field: Field, option
         step = max(1.0, np.ceil((high - low + 1) / options.bins))
         return np.arange(np.floor(low) - 0.5, high + step, step)
     if high <= low:
-        return np.array([low - 0.5, low + 0.5])
+        # Any other value is outside, where it is seen; single precision of the same value is not.
+        half = 1e-6 * (abs(low) or 1.0)
+        return np.array([low - half, low + half])
     if options.binning == "quantile":
         found = weighted_quantile(values, weight, np.linspace(q, 1 - q, options.bins + 1))
-        atoms = np.unique(found[:-1][np.diff(found) == 0])
-        return np.unique(np.concatenate([found, np.nextafter(atoms, np.inf), [np.nextafter(high, np.inf)]]))
+        repeated = np.unique(found[:-1][np.diff(found) == 0])
+        atoms = repeated[_are_atoms(repeated, values, weight, (1 - 2 * q) / options.bins)]
+        inner = found[(found < high) | np.isin(found, atoms)]
+        return np.unique(np.concatenate([inner, np.nextafter(atoms, np.inf), [np.nextafter(high, np.inf)]]))
     edges = np.linspace(low, high, options.bins + 1)
     edges[-1] = np.nextafter(high, np.inf)
     return edges
 
 
-def _wasserstein(
-    comparison: Comparison, ours: FloatArray, theirs: FloatArray, replicas: int, rng: np.random.Generator
-) -> tuple[float, float, FloatArray]:
-    """Distance, its error, and its draws in the null, shape (replicas,).
+def _are_atoms(candidates: FloatArray, values: FloatArray, weight: FloatArray, step: float) -> npt.NDArray[np.bool_]:
+    """Whether each value occurs in several rows that hold a bin's share of the weight.
 
-    The signs fall on the steps of the difference of cumulative distributions; the part that would change the total of
-    either sample is taken out again.
+    Quantiles of signed weights coincide where the cumulative distribution falls back, with no row repeated.
     """
-    pooled = np.concatenate([ours, theirs])
-    order = np.argsort(pooled, kind="stable")
-    values, steps = signed_steps(ours, theirs, comparison.reference.weight, comparison.generated.weight)
-    group = np.concatenate([comparison.reference_group, comparison.generated_group])[order]
-    first = order < len(ours)
-    levels = np.cumsum(np.where(first, steps, 0.0)), -np.cumsum(np.where(first, 0.0, steps))
-    gaps = np.diff(values, append=values[-1])
-    measured = _settle(np.cumsum(steps))
-    null, draws = np.empty(replicas), np.empty(replicas)
-    done = 0
-    for signs in random_signs(comparison.groups, replicas, rng):
-        for column in signs.T:
-            change = steps * column[group]
-            own = float(np.sum(change[first]))
-            path = np.cumsum(change)
-            path = _settle(path - own * levels[0] - (path[-1] - own) * levels[1])
-            null[done] = np.abs(path) @ gaps
-            draws[done] = np.abs(measured + path) @ gaps
-            done += 1
-    return float(np.abs(measured) @ gaps), float(np.std(draws, ddof=1)), null
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    running = np.concatenate([[0.0], np.cumsum(weight[order])]) / np.sum(weight)
+    first, last = (np.searchsorted(ordered, candidates, side=side) for side in ("left", "right"))
+    # The range of signed cumulative weights is not quite 1: half a bin is enough to be one.
+    return (last - first > 1) & (running[last] - running[first] >= 0.5 * step)
 
 
-def _settle(path: FloatArray) -> FloatArray:
-    """Remove rounding from sums of shares, which are 1 in all: what cancels is to be 0."""
-    path[np.abs(path) < 1e-12] = 0.0
-    return path
+def _without_bins(
+    comparison: Comparison,
+    ours: FloatArray,
+    theirs: FloatArray,
+    unit: str,
+    replicas: int,
+    rng: np.random.Generator,
+) -> dict[str, Quantity]:
+    w, v = comparison.reference.weight, comparison.generated.weight
+    difference = CdfDifference(
+        ours, theirs, w, v, x_group=comparison.reference_group, y_group=comparison.generated_group
+    )
+    found = difference.measured()
+    null, near, energy_error = difference.null(replicas, rng)
+    w1, w1_error = float(found.w1[0]), float(np.std(near.w1, ddof=1))
+    spread = _spread(ours, w)
+    energy = (
+        against_null(found.energy[0], energy_error[0], null.energy[:, 0], unit=unit)
+        if np.isfinite(found.energy[0])
+        else Quantity(NAN, unit=unit)
+    )
+    # Where nothing spreads and nothing differs, 0 is 0 in any unit.
+    spread = 1.0 if not np.isfinite(spread) and w1 == 0 else spread
+    scaled = against_null(w1 / spread, w1_error / spread, null.w1[:, 0] / spread, limit=0.0)
+    return {
+        "w1": against_null(w1, w1_error, null.w1[:, 0], unit=unit, limit=0.0),
+        "w1_scaled": scaled if np.isfinite(spread) else Quantity(NAN),
+        "ks": against_null(float(found.ks[0]), float(np.std(near.ks, ddof=1)), null.ks[:, 0], limit=0.0),
+        "energy": energy,
+    }
+
+
+def one_row(*weights: FloatArray) -> float:
+    """Sum over samples of the squared share of one effective row."""
+    return float(sum(1.0 / max(summarise(weight).effective, 1.0) ** 2 for weight in weights))
 
 
 def _spread(values: FloatArray, weight: FloatArray) -> float:
     mean = np.average(values, weights=weight)
     variance = float(np.average((values - mean) ** 2, weights=weight))
-    return float(np.sqrt(variance)) if variance > 0 else NAN
+    # Below this share of its own size a spread is rounding.
+    return float(np.sqrt(variance)) if variance > 1e-24 * np.max(np.abs(values)) ** 2 else NAN
 
 
 def _histogram(share: FloatArray, error: FloatArray) -> dict[str, object]:
@@ -271,3 +330,12 @@ def _histogram(share: FloatArray, error: FloatArray) -> dict[str, object]:
         "overflow": share[-1],
         "overflow_error": error[-1],
     }
+
+
+METRIC = Metric(
+    NAME,
+    HistogramOptions,
+    histograms,
+    ("chi2_ndf", "separation", "w1", "w1_scaled", "ks", "energy"),
+    "distributions",
+)

@@ -18,7 +18,9 @@ def tail_probability(value: float, null: FloatArray) -> float:
     return float((1 + np.sum(null >= value)) / (1 + len(null)))
 
 
-def against_null(value: float, error: float, null: FloatArray, *, unit: str = "") -> Quantity:
+def against_null(
+    value: float, error: float, null: FloatArray, *, unit: str = "", limit: float | None = None
+) -> Quantity:
     """Quantity whose null, null error and p-value come from draws of the null, shape (replicas,)."""
     return Quantity(
         value=float(value),
@@ -27,6 +29,7 @@ def against_null(value: float, error: float, null: FloatArray, *, unit: str = ""
         null_error=float(np.std(null, ddof=1)),
         p_value=tail_probability(value, null),
         unit=unit,
+        limit=limit,
     )
 
 
@@ -67,8 +70,8 @@ def difference_quantities(
     ndf = max(int(np.sum(error > 0)), 1)
     chi2 = float(np.sum(pull**2)) / ndf
     return {
-        "mean": against_null(float(np.mean(size)), _spread(replicas.mean(axis=1)), null_size.mean(axis=1)),
-        "max": against_null(np.max(size), _spread(replicas.max(axis=1)), null_size.max(axis=1)),
+        "mean": against_null(float(np.mean(size)), _spread(replicas.mean(axis=1)), null_size.mean(axis=1), limit=0.0),
+        "max": against_null(np.max(size), _spread(replicas.max(axis=1)), null_size.max(axis=1), limit=0.0),
         # A chi2 of measured pulls z varies as 2 ndf + 4 (sum z^2 - ndf) where the true differences are not zero.
         "chi2_ndf": against_null(
             chi2, float(np.sqrt(max(4 * chi2 - 2, 2.0) / ndf)), np.sum(null_pull**2, axis=1) / ndf

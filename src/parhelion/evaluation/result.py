@@ -32,6 +32,9 @@ class Quantity:
         Probability in the null of a number at least as large; None where no null distribution is known.
     unit
         Unit of value, error, null and null error; empty for a pure number.
+    limit
+        What the null goes to as the samples grow: 0 for a distance that finite samples make larger, 0.5 for an area
+        under a curve. None where the null stays (a chi2 by its degrees of freedom) or is there already.
     """
 
     value: float
@@ -40,6 +43,14 @@ class Quantity:
     null_error: float = NAN
     p_value: float | None = None
     unit: str = ""
+    limit: float | None = None
+
+    @property
+    def excess(self) -> float:
+        """How much of the value finite samples alone make, as far as it shrinks with more rows; not below 0."""
+        if self.limit is None or not math.isfinite(self.null):
+            return 0.0
+        return max(self.null - self.limit, 0.0)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain form for JSON; a number that is not finite becomes None."""
@@ -51,6 +62,15 @@ class Quantity:
             "p_value": plain(self.p_value),
             "unit": self.unit,
         }
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Generated minus reference in one bin, with its standard error, in the unit of the result."""
+
+    label: str
+    difference: float
+    error: float
 
 
 @dataclass(frozen=True)
@@ -70,6 +90,11 @@ class MetricResult:
     details
         Curves, maps and histograms for the report, as plain lists, numbers and strings; the keys are given by
         the docstring of each metric.
+    fields
+        Responses and extra fields that the numbers compare; empty stands for all responses. A result all of whose
+        fields the training's loss has seen is no test.
+    bins
+        Differences bin by bin, where the metric has bins that a requirement can be put on.
     """
 
     name: str
@@ -77,6 +102,8 @@ class MetricResult:
     main: str
     quantities: Mapping[str, Quantity]
     details: Mapping[str, Any] = field(default_factory=dict)
+    fields: tuple[str, ...] = ()
+    bins: tuple[Bin, ...] = ()
 
     def __post_init__(self) -> None:
         """Check that the main quantity exists, and make the details plain."""
@@ -130,6 +157,7 @@ class MetricResult:
             "on": self.on,
             "main": self.main,
             **self.quantity().to_dict(),
+            "fields": list(self.fields),
             "quantities": {key: q.to_dict() for key, q in self.quantities.items()},
             "details": self.details,
         }

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+from scipy.stats import norm
 
 from parhelion.errors import ConfigError
-from parhelion.evaluation.result import MetricResult, Quantity, plain
+from parhelion.evaluation.result import Bin, MetricResult, Quantity, plain
+
+Status = Literal["pass", "fail", "cannot tell"]
 
 
 @dataclass(frozen=True)
@@ -23,19 +27,22 @@ class Requirement:
         What the bound is on, as in `MetricResult.on`; every result of the metric if None.
     quantity
         Name of the quantity; the metric's main one if None.
+    bins
+        ``every``: the bound is on the difference in each bin of the metric, without its sign, instead of a quantity.
     max, min
         Bounds in the quantity's unit, both allowed; at least one is needed. A value on the bound is within.
     confidence
-        None: the value itself must be within the bounds. A probability: the value must be within them even when it is
-        moved towards the bound by as many standard errors as a one-sided normal interval of this confidence has.
+        Probability with which pass and fail are meant, one-sided, normal. Where a value is closer to its bound than
+        that, the sample cannot tell. 0.5: the value itself is held against the bound.
     """
 
     metric: str
     on: str | None = None
     quantity: str | None = None
+    bins: Literal["every"] | None = None
     max: float | None = None
     min: float | None = None
-    confidence: float | None = None
+    confidence: float = 0.95
 
     def __post_init__(self) -> None:
         """Check that the bound is one."""
@@ -45,8 +52,11 @@ class Requirement:
         if self.max is not None and self.min is not None and self.min > self.max:
             msg = f"requirement on {self.metric}: min {self.min:g} is above max {self.max:g}"
             raise ConfigError(msg)
-        if self.confidence is not None and not 0.5 <= self.confidence < 1:
+        if not 0.5 <= self.confidence < 1:
             msg = f"requirement on {self.metric}: confidence {self.confidence:g}, expected 0.5 to below 1"
+            raise ConfigError(msg)
+        if self.bins is not None and (self.quantity is not None or self.min is not None):
+            msg = f"requirement on {self.metric}: bins take the bound max alone; remove quantity and min"
             raise ConfigError(msg)
 
 
@@ -59,14 +69,27 @@ class Outcome:
     requirement
         The requirement, with `on` and `quantity` filled in.
     found
-        The quantity.
-    passed
-        Whether the quantity is within the bounds. A value that is not a number never is.
+        The quantity; with ``bins``, that of the bin that decides.
+    status
+        ``pass``: within the bounds at the confidence asked for. ``fail``: outside, even without what finite samples
+        alone make (see `Quantity.limit`). ``cannot tell``: neither, or not computable from these samples.
+    events_needed
+        Where the sample cannot tell: about how many rows of the reference would decide, if the errors fall with their
+        square root and the true value is the best estimate from this sample. None where that is not known.
+    where
+        With ``bins``, the bin that decides.
     """
 
     requirement: Requirement
     found: Quantity
-    passed: bool
+    status: Status
+    events_needed: int | None = None
+    where: str = ""
+
+    @property
+    def passed(self) -> bool:
+        """Whether the requirement is met."""
+        return self.status == "pass"
 
     @property
     def sentence(self) -> str:
@@ -75,14 +98,16 @@ class Outcome:
         unit = f" {q.unit}" if q.unit else ""
         bounds = [f"at least {r.min:g}"] if r.min is not None else []
         bounds += [f"at most {r.max:g}"] if r.max is not None else []
-        sure = f" at {100 * r.confidence:g} % confidence" if r.confidence is not None else ""
+        sure = f" at {100 * r.confidence:g} % confidence" if r.confidence > 0.5 else ""
         null = f", null {_pm(q.null, q.null_error)}" if math.isfinite(q.null) else ""
-        verb = "passes" if self.passed else "fails"
+        verb = {"pass": "passes", "fail": "fails", "cannot tell": "cannot be told"}[self.status]
+        what = r.quantity if r.bins is None else f"the difference at {self.where}"
         if not math.isfinite(q.value):
-            return f"{r.metric} ({r.on}) fails: {r.quantity} could not be computed from these samples"
+            return f"{r.metric} ({r.on}) {verb}: {what} could not be computed from these samples"
+        more = f"; about {self.events_needed:,} rows would decide" if self.events_needed is not None else ""
         return (
-            f"{r.metric} ({r.on}) {verb}: {r.quantity} is {_pm(q.value, q.error)}{unit}{null}; "
-            f"required {' and '.join(bounds)}{sure}"
+            f"{r.metric} ({r.on}) {verb}: {what} is {_pm(q.value, q.error)}{unit}{null}; "
+            f"required {' and '.join(bounds)}{sure}{more}"
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -92,32 +117,51 @@ class Outcome:
             "metric": r.metric,
             "on": r.on,
             "quantity": r.quantity,
+            "bins": r.bins,
             **self.found.to_dict(),
             "min": plain(r.min),
             "max": plain(r.max),
             "confidence": r.confidence,
+            "status": self.status,
             "passed": self.passed,
+            "events_needed": self.events_needed,
+            "where": self.where,
             "sentence": self.sentence,
         }
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """Outcomes of all requirements; it passes if every one does. Without requirements there is nothing to fail."""
+    """Outcomes of all requirements. Without requirements there is nothing to fail."""
 
     outcomes: tuple[Outcome, ...]
 
     @property
+    def status(self) -> Status:
+        """``fail`` if one requirement fails, else ``cannot tell`` if the sample cannot tell one, else ``pass``."""
+        found = {outcome.status for outcome in self.outcomes}
+        return "fail" if "fail" in found else "cannot tell" if "cannot tell" in found else "pass"
+
+    @property
     def passed(self) -> bool:
         """Whether every requirement passed."""
-        return all(outcome.passed for outcome in self.outcomes)
+        return self.status == "pass"
+
+    @property
+    def exit_code(self) -> int:
+        """Exit code of a command that judged: 0 for pass, 1 for fail, 3 where the sample cannot tell."""
+        return {"pass": 0, "fail": 1, "cannot tell": 3}[self.status]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain form for JSON."""
-        return {"passed": self.passed, "outcomes": [outcome.to_dict() for outcome in self.outcomes]}
+        return {
+            "status": self.status,
+            "passed": self.passed,
+            "outcomes": [outcome.to_dict() for outcome in self.outcomes],
+        }
 
 
-def judge(results: Sequence[MetricResult], requirements: Sequence[Requirement]) -> Verdict:
+def judge(results: Sequence[MetricResult], requirements: Sequence[Requirement], *, seen: Sequence[str] = ()) -> Verdict:
     """Hold results against requirements.
 
     Parameters
@@ -126,21 +170,26 @@ def judge(results: Sequence[MetricResult], requirements: Sequence[Requirement]) 
         What the metrics found.
     requirements
         The bounds. One without `on` gives an outcome for each result of its metric.
+    seen
+        Fields that the training's loss compared (statistics enforced by auxiliary terms). What the loss has seen does
+        not count as a test.
 
     Raises
     ------
     ConfigError
-        A requirement names a metric, a thing it is on, or a quantity that no result has; the message says which exist.
+        A requirement names a metric, a thing it is on, a quantity or bins that no result has; the message says which
+        exist. Or it is on nothing but what the loss has seen.
     """
     outcomes = []
     for requirement in requirements:
         for result in _matching(results, requirement):
-            name = requirement.quantity or result.main
-            quantity = result.quantity(name)
-            filled = Requirement(
-                requirement.metric, result.on, name, requirement.max, requirement.min, requirement.confidence
-            )
-            outcomes.append(Outcome(filled, quantity, _within(quantity, filled)))
+            if result.fields and set(result.fields) <= set(seen):
+                msg = (
+                    f"requirement on {requirement.metric} ({result.on}): the training's loss has seen "
+                    f"{', '.join(result.fields)}, so this is no test; require a statistic that was left out of the loss"
+                )
+                raise ConfigError(msg)
+            outcomes.append(_in_bins(result, requirement) if requirement.bins else _of_quantity(result, requirement))
     return Verdict(tuple(outcomes))
 
 
@@ -158,16 +207,82 @@ def _matching(results: Sequence[MetricResult], requirement: Requirement) -> list
     return found
 
 
-def _within(quantity: Quantity, requirement: Requirement) -> bool:
-    value, slack = quantity.value, 0.0
-    if requirement.confidence is not None:
-        from scipy.stats import norm
+def _of_quantity(result: MetricResult, requirement: Requirement) -> Outcome:
+    name = requirement.quantity or result.main
+    found = result.quantity(name)
+    filled = replace(requirement, on=result.on, quantity=name)
+    status, factor = _decide(found, filled, filled.confidence)
+    return Outcome(filled, found, status, _rows(result, factor))
 
-        slack = float(norm.ppf(requirement.confidence)) * quantity.error
-    # Comparisons with NaN are false, so a quantity that could not be computed fails.
-    above = requirement.min is None or value - slack >= requirement.min
-    below = requirement.max is None or value + slack <= requirement.max
-    return bool(above and below and math.isfinite(value))
+
+def _in_bins(result: MetricResult, requirement: Requirement) -> Outcome:
+    """Hold every bin against the bound.
+
+    All must be within, so each may be tested at the confidence itself; one outside is enough to fail, so there the
+    confidence is Bonferroni's for as many bins.
+    """
+    if not result.bins:
+        msg = f"requirement on {result.name} ({result.on}): there are no bins; put the bound on a quantity"
+        raise ConfigError(msg)
+    filled = replace(requirement, on=result.on)
+    strict = 1 - (1 - filled.confidence) / len(result.bins)
+    decided: list[tuple[Bin, Quantity, Status, float | None]] = []
+    for part in result.bins:
+        found = Quantity(abs(part.difference), part.error)
+        status, factor = _decide(found, filled, filled.confidence)
+        if status == "fail":
+            status, factor = _decide(found, filled, strict)
+        decided.append((part, found, status, factor))
+    order = {"fail": 2, "cannot tell": 1, "pass": 0}
+    # Of several bins that cannot tell, the one that needs most rows decides how many are needed.
+    part, found, status, factor = max(
+        decided, key=lambda d: (order[d[2]], d[3] or 0.0 if d[2] == "cannot tell" else d[1].value)
+    )
+    return Outcome(filled, found, status, _rows(result, factor), part.label)
+
+
+def _decide(found: Quantity, requirement: Requirement, confidence: float) -> tuple[Status, float | None]:
+    """Status, and where the sample cannot tell, the factor by which it would have to grow."""
+    if not math.isfinite(found.value):
+        return "cannot tell", None
+    z = float(norm.ppf(confidence))
+    slack = 0.0 if z == 0 else z * found.error
+    if not math.isfinite(slack):
+        return "cannot tell", None
+    sides = []
+    if requirement.max is not None:
+        sides.append(_below(found.value, requirement.max, slack, found.excess if z else 0.0))
+    if requirement.min is not None:
+        sides.append(_below(-found.value, -requirement.min, slack, 0.0))
+    for wanted in ("fail", "cannot tell"):
+        for status, factor in sides:
+            if status == wanted:
+                return status, factor
+    return "pass", None
+
+
+def _below(value: float, bound: float, slack: float, excess: float) -> tuple[Status, float | None]:
+    """Whether the truth behind a value is at most the bound; `excess` is what finite samples add to the value."""
+    if value + slack <= bound:
+        return "pass", None
+    truth = value - excess
+    if truth - slack > bound:
+        return "fail", None
+    distance = bound - truth
+    if distance == 0:
+        return "cannot tell", None
+    # Error and excess both fall with the root of the number of rows; to fail, the excess need not be within.
+    span = slack + excess if distance > 0 else slack
+    return "cannot tell", max((span / distance) ** 2, 1.0)
+
+
+def _rows(result: MetricResult, factor: float | None) -> int | None:
+    rows = result.details.get("rows")
+    if factor is None or not isinstance(rows, dict):
+        return None
+    needed = factor * float(rows["reference"])
+    # Two digits are more than such an extrapolation is worth; beyond 10^15 rows it says nothing.
+    return int(float(f"{needed:.2g}")) if needed < 1e15 else None
 
 
 def _pm(value: float, error: float) -> str:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Final
 
 import numpy as np
 
 from parhelion.evaluation.result import MetricResult
 from parhelion.files import atomic_path
+from parhelion.report import pages
 from parhelion.report.content import ReportContent
+from parhelion.report.entries import Entry, bound_of, events, grouped, named, sentence, slug
+from parhelion.report.families import FAMILIES, Maker
 from parhelion.report.figures import (
     auc_map_figure,
     classifier_figure,
@@ -26,35 +28,6 @@ from parhelion.report.figures import (
 from parhelion.report.figures.arrays import measured
 from parhelion.report.style import ImageFormat, render
 
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One figure of a report.
-
-    Attributes
-    ----------
-    section
-        Heading under which it stands.
-    name
-        File name without suffix, unique in a report.
-    caption
-        What is shown, on how many events, and how to read it; plain text.
-    figure
-        The figure.
-    table
-        Rows of text, the header first, shown below the figure; empty for none.
-    """
-
-    section: str
-    name: str
-    caption: str
-    figure: Figure
-    table: Sequence[Sequence[str]] = ()
-
-
 CLASSIFIER: Final = "Classifier two-sample test"
 MAPS: Final = "AUC-difference maps"
 EFFICIENCIES: Final = "Efficiency and misidentification"
@@ -66,26 +39,16 @@ MASS_FITS: Final = "Mass fits and sWeights"
 
 
 def figures_of(content: ReportContent) -> Iterator[Entry]:
-    """Make the figures of a report one after the other, most telling first."""
+    """Make the figures of a report one after the other, page by page, with unique names."""
     taken: set[str] = set()
-    makers: tuple[Callable[[ReportContent], Iterable[Entry]], ...] = (
-        _classifiers,
-        _maps,
-        _efficiencies,
-        _distributions,
-        _structures,
-        _correlations,
-        _training,
-        _mass_fits,
-    )
-    for maker in makers:
+    for page, maker in sorted((*_own(), *FAMILIES), key=lambda pair: pages.ORDER[pair[0]]):
         for entry in maker(content):
             name, number = entry.name, 1
             while name in taken:
                 number += 1
                 name = f"{entry.name}_{number}"
             taken.add(name)
-            yield replace(entry, name=name)
+            yield replace(entry, name=name, page=entry.page or page)
 
 
 def save_figures(
@@ -123,46 +86,60 @@ def save_figures(
     return written
 
 
+def _own() -> tuple[tuple[str, Maker], ...]:
+    return (
+        ("physics", _maps),
+        ("physics", _efficiencies),
+        ("physics", _correlations),
+        ("physics", _structures),
+        ("classifiers", _classifiers),
+        ("distributions", _distributions),
+        (pages.TRAINING, _training),
+        (pages.TRAINING, _mass_fits),
+    )
+
+
 def _classifiers(content: ReportContent) -> Iterator[Entry]:
-    for result in _named(content, "classifier"):
+    for result in named(content, "classifier"):
         d = result.details
         caption = (
-            f"{_sentence(result)} The features are {', '.join(d['features'])}. Top left: scores of rows that the trees "
+            f"{sentence(result)} The features are {', '.join(d['features'])}. Top left: scores of rows that the trees "
             "had not seen; where the points leave the filled line, they found a difference. Top right: the ROC curve "
             "minus its diagonal; zero everywhere means indistinguishable. Bottom left: AUC of each fold, and the same "
-            f"test of reference against reference. Bottom right: what the trees relied on. {_events(result)}"
+            f"test of reference against reference. Bottom right: what the trees relied on. {events(result)}"
         )
         if d["signed_training"]:
             caption += (
                 " Weights are signed: the trees learned from regressed positive weights, and the signed ones judge."
             )
-        figure = classifier_figure(result, bound=_bound(content, result, result.main), label=content.label)
-        yield Entry(CLASSIFIER, _slug("classifier", result.on), caption, figure)
+        figure = classifier_figure(result, bound=bound_of(content, result, result.main), label=content.label)
+        yield Entry(CLASSIFIER, slug("classifier", result.on), caption, figure)
 
 
 def _maps(content: ReportContent) -> Iterator[Entry]:
-    for result in _named(content, "auc_map"):
+    for result in named(content, "auc_map"):
         d = result.details
-        bound = _bound(content, result, "max")
+        bound = bound_of(content, result, "max")
         caption = (
-            f"{_sentence(result)} Left: generated minus reference in thousandths of AUC; red cells separate the two "
+            f"{sentence(result)} Left: generated minus reference in thousandths of AUC; red cells separate the two "
             "species better than the reference does, blue cells worse. Middle: the same for reference against "
             "reference, the size of purely statistical fluctuations, on the same colours. Right: the left map divided "
             f"by its uncertainty (bootstrap by event, {d['replicas']} replicas). Cells are drawn equally large. A grey "
             f"cell has fewer than {float(d['min_tracks']):g} effective rows of one species in one of the samples; n is "
-            f"the smaller number in the reference. {_events(result)}"
+            f"the smaller number in the reference. {events(result)}"
         )
         if bound is not None:
             caption += f" Black frames mark cells beyond the allowed ±{bound:g}."
         figure = auc_map_figure(result, bound=bound, label=content.label)
-        yield Entry(MAPS, _slug("auc_map", result.on), caption, figure)
+        about = (d["variable"], d["signal"], d["background"])
+        yield Entry(MAPS, slug("auc_map", result.on), caption, figure, about=about)
 
 
 def _efficiencies(content: ReportContent) -> Iterator[Entry]:
-    for group in _grouped(_named(content, "efficiency"), lambda r: (r.details["variable"], r.details["threshold"])):
+    for group in grouped(named(content, "efficiency"), lambda r: (r.details["variable"], r.details["threshold"])):
         d = group[0].details
         cut = f"{d['variable']} > {float(d['threshold']):g}"
-        bounds = {r.on: b for r in group if (b := _bound(content, r, "max")) is not None}
+        bounds = {r.on: b for r in group if (b := bound_of(content, r, "max")) is not None}
         caption = (
             f"Share of each species that passes {cut}, against {d['x']}: the efficiency of the species that the cut "
             "selects, the misidentification of the others. Points: reference with statistical error and bin width. "
@@ -172,45 +149,47 @@ def _efficiencies(content: ReportContent) -> Iterator[Entry]:
         if d["paired"]:
             caption += " Both samples share their conditions row by row; the error of the difference accounts for it."
         figure = efficiency_figure(group, bounds=bounds, label=content.label)
-        yield Entry(EFFICIENCIES, _slug("efficiency", cut), f"{caption} {_events(*group)}", figure)
+        about = (d["variable"], *(str(r.details["species"]) for r in group))
+        yield Entry(EFFICIENCIES, slug("efficiency", cut), f"{caption} {events(*group)}", figure, about=about)
 
 
 def _distributions(content: ReportContent) -> Iterator[Entry]:
-    for group in _grouped(_named(content, "histograms"), lambda r: r.details["field"]):
+    for group in grouped(named(content, "histograms"), lambda r: r.details["field"]):
         name = str(group[0].details["field"])
         caption = (
             f"Weighted distribution of {name}{', for all rows and by category' if len(group) > 1 else ''}. Points: "
-            "reference. Filled line: generated; the dark band is its statistical error. Lower panels: ratio of "
-            "generated to reference; triangles at the edge point to bins outside the panel. On logarithmic axes, open "
-            "triangles at the bottom stand for bins whose weighted content is zero or negative. χ²/ndf compares the "
-            f"shapes with the full covariance of the bins. {_events(*group)}"
+            "reference. Filled line: generated; the dark band is its statistical error. Below: ratio of generated to "
+            "reference, where triangles at the edge point to bins outside the panel; and pull, the difference in "
+            "standard errors, with bands at 1 and 3. On logarithmic axes, open triangles at the bottom stand for bins "
+            "whose weighted content is zero or negative. χ²/ndf compares the shapes with the full covariance of the "
+            f"bins. {events(*group)}"
         )
         figure = distribution_figure(group, label=content.label)
-        yield Entry(DISTRIBUTIONS, _slug("distribution", name), caption, figure)
+        yield Entry(DISTRIBUTIONS, slug("distribution", name), caption, figure, about=(name,))
 
 
 def _structures(content: ReportContent) -> Iterator[Entry]:
-    for result in _named(content, "structure"):
+    for result in named(content, "structure"):
         caption = (
-            f"{_sentence(result)} Share of the weight in rows with each pattern. Points: reference; bars: generated; "
+            f"{sentence(result)} Share of the weight in rows with each pattern. Points: reference; bars: generated; "
             "right: generated minus reference."
         )
         smeared = result.details["smeared"]
         if smeared is not None:
             caption += f" Of the reference's ties, {100 * float(smeared):.3g} % are not ties in the generated sample."
         figure = structure_figure(result, label=content.label)
-        name = _slug("structure", result.on)
-        yield Entry(STRUCTURE, name, f"{caption} {_events(result)}", figure, _ties(result))
+        name = slug("structure", result.on)
+        yield Entry(STRUCTURE, name, f"{caption} {events(result)}", figure, _ties(result))
 
 
 def _correlations(content: ReportContent) -> Iterator[Entry]:
-    for result in _named(content, "correlation"):
+    for result in named(content, "correlation"):
         caption = (
-            f"{_sentence(result)} Left: weighted correlation coefficients of the reference. Right: generated minus "
-            f"reference in thousandths. Both matrices are symmetric; the lower half is shown. {_events(result)}"
+            f"{sentence(result)} Left: weighted correlation coefficients of the reference. Right: generated minus "
+            f"reference in thousandths. Both matrices are symmetric; the lower half is shown. {events(result)}"
         )
         figure = correlation_figure(result, label=content.label)
-        yield Entry(CORRELATIONS, _slug("correlation", result.on), caption, figure)
+        yield Entry(CORRELATIONS, slug("correlation", result.on), caption, figure)
 
 
 def _training(content: ReportContent) -> Iterator[Entry]:
@@ -237,13 +216,13 @@ def _mass_fits(content: ReportContent) -> Iterator[Entry]:
             f"yield {signal}. Lower panel: (data − fit) / √fit."
         )
         figure = mass_figure(fit, title=name, unit=content.mass_unit)
-        yield Entry(MASS_FITS, _slug("mass_fit", name), caption, figure)
+        yield Entry(MASS_FITS, slug("mass_fit", name), caption, figure)
         caption = (
             f"sWeight of the signal of {name} against the mass, from this fit: negative where background dominates, so "
             "that weighted sums over all rows are sums over signal alone."
         )
         figure = sweight_figure(fit, title=name, unit=content.mass_unit, label=content.label)
-        yield Entry(MASS_FITS, _slug("sweight", name), caption, figure)
+        yield Entry(MASS_FITS, slug("sweight", name), caption, figure)
 
 
 def _ties(result: MetricResult) -> list[tuple[str, ...]]:
@@ -258,46 +237,3 @@ def _ties(result: MetricResult) -> list[tuple[str, ...]]:
         shares = [measured(100 * v[index], 100 * (e[index] or 0.0)) for v, e in columns]
         table.append((str(pattern), *shares))
     return table
-
-
-def _named(content: ReportContent, metric: str) -> list[MetricResult]:
-    return [r for r in content.results if r.name == metric and r.details]
-
-
-def _grouped(results: Sequence[MetricResult], key: Callable[[MetricResult], Any]) -> list[list[MetricResult]]:
-    groups: dict[Any, list[MetricResult]] = {}
-    for result in results:
-        groups.setdefault(key(result), []).append(result)
-    return list(groups.values())
-
-
-def _bound(content: ReportContent, result: MetricResult, quantity: str) -> float | None:
-    """Smallest upper bound that the requirements put on a quantity of a result."""
-    outcomes = () if content.verdict is None else content.verdict.outcomes
-    required = [o.requirement for o in outcomes]
-    bounds = [
-        r.max
-        for r in required
-        if (r.metric, r.on, r.quantity) == (result.name, result.on, quantity) and r.max is not None
-    ]
-    return min(bounds, default=None)
-
-
-def _sentence(result: MetricResult) -> str:
-    text = str(result.details.get("caption") or f"{result.name} on {result.on}").strip()
-    return text if text.endswith(".") else f"{text}."
-
-
-def _events(*results: MetricResult) -> str:
-    """Numbers of rows behind a figure; those of the largest result, which holds the others."""
-    details = max((r.details for r in results), key=lambda d: int(d["rows"]["reference"]))
-    rows, effective = details["rows"], details["effective"]
-    parts = [
-        f"{int(rows[side]):,} {side} rows (effective size {float(effective[side]):,.0f})"
-        for side in ("reference", "generated")
-    ]
-    return f"{' and '.join(parts)}."
-
-
-def _slug(*parts: str) -> str:
-    return re.sub(r"[^A-Za-z0-9]+", "_", "_".join(parts)).strip("_")

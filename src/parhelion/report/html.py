@@ -3,40 +3,66 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import resources
 from typing import TYPE_CHECKING, Any, Final
 
 from parhelion.files import atomic_path
 from parhelion.report.content import ReportContent, Timing
+from parhelion.report.entries import Entry
+from parhelion.report.explore import explorable, script_json, words_of
+from parhelion.report.families import usable_size_sentence
 from parhelion.report.figures.arrays import measured
 from parhelion.report.gallery import figures_of
+from parhelion.report.pages import PAGES, TRAINING, Page, page_of
 from parhelion.report.style import render
-from parhelion.report.words import explain, headline
+from parhelion.report.words import CANNOT_TELL, FAIL, PASS, explain, headline, status_of, subject
 
 if TYPE_CHECKING:
+    import jinja2
     from matplotlib.figure import Figure
 
 # Drawings of more marks are larger than their pictures, and slow to make and to show.
 _MOST_MARKS: Final = 900
 _MARKS_OF_AXES: Final = 80
 _PIXELS_PER_INCH: Final = 82
+_SCRIPTS: Final = ("dom", "pages", "table", "binned", "panels", "map", "enlarge", "start")
 
 
 @dataclass(frozen=True)
 class _Picture:
-    """A figure as the template takes it; `markup` is HTML made here, `caption` and `table` are text."""
+    """A figure as the template takes it; `markup` is HTML made here, `width` is in pixels, the rest is text."""
 
     name: str
     caption: str
     markup: str
+    width: int
     table: Sequence[Sequence[str]]
+    about: Sequence[str]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What stands on one page: figures by heading, results and outcomes, all in plain form."""
+
+    page: Page
+    sections: Mapping[str, Sequence[_Picture]]
+    results: Sequence[Mapping[str, Any]]
+    outcomes: Sequence[Mapping[str, Any]]
+
+    @property
+    def worst(self) -> str:
+        """The status that a reader must know of first; empty without requirements."""
+        found = {status_of(outcome) for outcome in self.outcomes}
+        return next((status for status in (FAIL, CANNOT_TELL, PASS) if status in found), "")
 
 
 def write_report(path: str | os.PathLike[str], content: ReportContent) -> None:
-    """Write one self-contained HTML file: verdict, what was trained on what, figures, how to reproduce.
+    """Write one self-contained HTML file: verdict, a page for each family of metrics, how to reproduce.
 
     Parameters
     ----------
@@ -56,7 +82,31 @@ def write_report(path: str | os.PathLike[str], content: ReportContent) -> None:
 
 
 def render_report(content: ReportContent) -> str:
-    """The report as HTML; equal content gives equal text."""
+    """Make the report as HTML; equal content gives equal text.
+
+    Without JavaScript and in print all pages stand below each other. The page's script is the only one that its
+    content policy lets run, and nothing may be loaded.
+    """
+    environment = _environment()
+    verdict = None if content.verdict is None else content.verdict.to_dict()
+    script = _script()
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return environment.get_template("report.html.j2").render(
+        content=content,
+        verdict=verdict,
+        usable=usable_size_sentence(content.results),
+        companions={name: found.to_dict() for name, found in content.companions.items()},
+        headline=headline(verdict),
+        parts=_parts(content, verdict),
+        results=[r.to_dict() for r in content.results],
+        settings=_settings(content),
+        data=script_json(explorable(content.results)),
+        script=script,
+        script_hash=digest,
+    )
+
+
+def _environment() -> jinja2.Environment:
     import jinja2
 
     environment = jinja2.Environment(
@@ -68,27 +118,52 @@ def render_report(content: ReportContent) -> str:
     )
     environment.filters.update(
         explain=explain,
+        status=status_of,
+        subject=subject,
         measured=_measured,
+        value_and_error=_value_and_error,
         bound=_bound,
         duration=duration,
         rate=_rate,
         probability=_probability,
         title=_first_capital,
+        page_of=page_of,
+        json=script_json,
     )
-    sections: dict[str, list[_Picture]] = {}
+    return environment
+
+
+def _script() -> str:
+    """All of the page's script, as it stands between its tags."""
+    folder = resources.files("parhelion.report") / "templates"
+    sources = [(folder / f"report_{name}.js").read_text(encoding="utf-8") for name in _SCRIPTS]
+    return "\n".join(('\n(() => {\n"use strict";', *sources, "})();\n"))
+
+
+def _parts(content: ReportContent, verdict: Mapping[str, Any] | None) -> list[_Part]:
+    """The pages that have something to show, in order."""
+    sections: dict[str, dict[str, list[_Picture]]] = {}
     for number, entry in enumerate(figures_of(content), start=1):
-        markup = embed(entry.figure, f"f{number}", entry.name)
-        sections.setdefault(entry.section, []).append(_Picture(entry.name, entry.caption, markup, entry.table))
-    verdict = None if content.verdict is None else content.verdict.to_dict()
-    return environment.get_template("report.html.j2").render(
-        content=content,
-        verdict=verdict,
-        companions={name: found.to_dict() for name, found in content.companions.items()},
-        headline=headline(verdict),
-        sections=sections,
-        results=[r.to_dict() for r in content.results],
-        settings=_settings(content),
-    )
+        picture = _picture(content, entry, f"f{number}")
+        sections.setdefault(entry.page, {}).setdefault(entry.section, []).append(picture)
+    parts = []
+    for page in PAGES:
+        results = [r.to_dict() for r in content.results if page_of(r.name) == page.key]
+        outcomes = [o for o in (verdict or {}).get("outcomes", ()) if page_of(o["metric"]) == page.key]
+        told = content.training or content.surrogate
+        if page.key in sections or results or (page.key == TRAINING and told):
+            parts.append(_Part(page, sections.get(page.key, {}), results, outcomes))
+    return parts
+
+
+def _picture(content: ReportContent, entry: Entry, prefix: str) -> _Picture:
+    about = list(dict.fromkeys(map(str, entry.about)))
+    if not about:
+        known = dict.fromkeys(w for r in content.results if page_of(r.name) == entry.page for w in words_of(r))
+        about = [w for w in known if re.search(rf"(?<!\w){re.escape(w)}(?!\w)", entry.caption)]
+    markup = embed(entry.figure, prefix, entry.name)
+    width = round(entry.figure.get_figwidth() * _PIXELS_PER_INCH)
+    return _Picture(entry.name, entry.caption, markup, width, entry.table, about)
 
 
 def embed(figure: Figure, prefix: str, name: str) -> str:
@@ -104,10 +179,9 @@ def embed(figure: Figure, prefix: str, name: str) -> str:
     name
         Name for readers that do not see the picture; letters, digits and underscores.
     """
-    look = f'style="max-width: {figure.get_figwidth() * _PIXELS_PER_INCH:.0f}px"'
     if sum(_MARKS_OF_AXES + len(axes.texts) for axes in figure.axes) > _MOST_MARKS:
         data = base64.b64encode(render(figure, "png")).decode()
-        return f'<img alt="{name}" {look} src="data:image/png;base64,{data}">'
+        return f'<img alt="{name}" src="data:image/png;base64,{data}">'
     drawing = render(figure, "svg").decode()
     drawing = drawing[drawing.index("<svg") :]
     drawing = re.sub(r"<metadata>.*?</metadata>", "", drawing, flags=re.DOTALL)
@@ -117,7 +191,7 @@ def embed(figure: Figure, prefix: str, name: str) -> str:
     # The page sets the size; without width and height the drawing scales with its column.
     drawing = re.sub(r'^<svg([^>]*?) width="[^"]*"', r"<svg\1", drawing)
     drawing = re.sub(r'^<svg([^>]*?) height="[^"]*"', r"<svg\1", drawing)
-    return drawing.replace("<svg", f'<svg role="img" aria-label="{name}" {look}', 1).strip()
+    return drawing.replace("<svg", f'<svg role="img" aria-label="{name}"', 1).strip()
 
 
 def duration(seconds: float) -> str:
@@ -135,6 +209,12 @@ def duration(seconds: float) -> str:
 def _measured(quantity: Mapping[str, Any], null: bool = False) -> str:
     value, error = ("null", "null_error") if null else ("value", "error")
     return measured(quantity[value], quantity[error], quantity["unit"])
+
+
+def _value_and_error(quantity: Mapping[str, Any], null: bool = False) -> tuple[str, str]:
+    """Value and error in cells of their own, without unit."""
+    text, _, error = _measured({**quantity, "unit": ""}, null).partition(" ± ")
+    return text, error or "–"
 
 
 def _bound(outcome: Mapping[str, Any]) -> str:

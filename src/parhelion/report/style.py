@@ -127,9 +127,14 @@ def plain_text(text: str) -> str:
     return text.replace("$", r"\$")
 
 
+def greek(text: str) -> str:
+    """Text with Greek letters for the names of particles that stand alone."""
+    return _PARTICLE.sub(lambda m: _PARTICLES[m[1]], text)
+
+
 def pretty(text: str) -> str:
-    """Plain text with Greek letters for the names of particles that stand alone."""
-    return plain_text(_PARTICLE.sub(lambda m: _PARTICLES[m[1]], text))
+    """Text for matplotlib with Greek letters for the names of particles that stand alone."""
+    return plain_text(greek(text))
 
 
 def with_unit(name: str, unit: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 _MEANING: Final = {
@@ -20,6 +20,49 @@ _MEANING: Final = {
     ("histograms", "separation"): "Separation power of the binned shapes; 0 if equal, 1 if they do not overlap",
     ("histograms", "w1"): "How far the distribution has moved on average (Wasserstein distance)",
     ("histograms", "w1_scaled"): "How far the distribution has moved on average, in its own standard deviations",
+    ("histograms", "ks"): "Largest distance of the cumulative distributions (Kolmogorov-Smirnov)",
+    ("histograms", "energy"): "Energy distance of the distributions",
+    ("differential", "chi2_ndf"): "Agreement of the shapes in all bins of the condition; about 1 if they are the same",
+    ("differential", "worst"): "How improbable the worst bin of the condition is (-log10 of its adjusted p-value)",
+    ("differential", "w1"): "How far the distribution has moved in bins of the condition, on average",
+    ("differential", "ks"): "Largest distance of the cumulative distributions in any bin of the condition",
+    ("usable_size", "usable"): "How many generated events an analysis may use before the surrogate biases it",
+    ("usable_size", "bias_over_error"): "Bias of the parameter over its statistical error in the reference",
+    ("usable_size", "bias"): "Bias of the parameter",
+    ("ensemble", "chi2_ndf"): "Agreement of the shapes with the model's uncertainty counted in; about 1 if it is right",
+    ("ensemble", "model_share"): "Share of the variance that is the model's",
+    ("ensemble", "coverage"): "Share of bins in which the reference lies within one total standard error",
+    ("sliced", "energy"): "Energy distance of the samples, averaged over directions",
+    ("sliced", "w1"): "Wasserstein distance of the samples, averaged over directions",
+    ("frechet", "fpd"): "Fréchet physics distance of the samples, from means and covariances of features",
+    ("kernel_distance", "kpd"): "Kernel physics distance of the samples, from all moments of features up to the fourth",
+    ("sigma", "sigma"): "Largest distance of the distributions in any class",
+    ("sigma", "mean"): "Mean over classes of the distance of the distributions",
+    ("sigma", "max_pull"): "Largest distance of the distributions in any class, in standard errors",
+    ("tails", "chi2_ndf"): "Agreement of the shapes in the tail; about 1 if they are the same",
+    ("tails", "ratio"): "How much more or less often rare values occur than in the reference (logarithm)",
+    ("tails", "index"): "Change of the tail's index, which says how fast the tail falls",
+    ("train_on_generated", "gap"): "What a task loses on real rows when it is learned from generated ones",
+    ("train_on_generated", "reverse_gap"): "What a task learned from real rows loses on generated ones",
+    ("prdc", "coverage"): "Share of reference rows that have a generated row nearby",
+    ("prdc", "precision"): "Share of generated rows that lie where reference rows lie",
+    ("prdc", "recall"): "Share of reference rows that lie where generated rows lie",
+    ("prdc", "density"): "How densely generated rows lie where reference rows lie; 1 if as densely",
+    ("memorisation", "copying"): "How often generated rows are copies of training rows, over the reference's rate",
+    ("amplification", "inverse_factor"): "Training rows over the number of true rows that the surrogate is worth",
+    ("memorisation", "copying_local"): "The same rate of copies, judged by the nearest two training rows",
+    ("memorisation", "z_u"): "Distances to training rows against the reference's; negative means copying",
+    ("memorisation", "c_t"): "Distances to training rows against the reference's, region by region; negative: copying",
+    ("amplification", "mse"): "Mean squared deviation of the shares in cells of equal probability",
+    ("classifier_weights", "spread"): "By how much the ratio of the densities varies over generated rows (log10)",
+    ("classifier_weights", "closure"): "AUC that is left after reweighting; 0.5 if the weights explain all differences",
+    ("classifier_weights", "ess_loss"): "Share of the effective size that reweighting to the reference would cost",
+    ("classifier_weights", "tail_generated"): "Share of generated rows that the reference hardly has",
+    ("classifier_weights", "tail_reference"): "Share of reference rows that the surrogate hardly makes",
+    ("posterior", "rank_chi2_ndf"): "Uniformity of the ranks of true values among draws; about 1 if calibrated",
+    ("posterior", "coverage_68"): "How far the 68 % intervals are from holding 68 % of true values",
+    ("posterior", "coverage_95"): "How far the 95 % intervals are from holding 95 % of true values",
+    ("posterior", "tarp"): "Largest deviation of the expected coverage from its level",
     ("structure", "differing"): "Share of rows whose exact equalities differ from the reference's",
     ("structure", "max_difference"): "Largest change of the share of any pattern of exact equalities",
     ("structure", "chi2_ndf"): "Agreement of the shares of the patterns of exact equalities",
@@ -29,21 +72,38 @@ _MEANING: Final = {
     ("correlation", "max_pull"): "Largest change of any correlation coefficient, in standard errors",
 }
 _COMPATIBLE: Final = 2.0
+PASS: Final = "pass"
+FAIL: Final = "fail"
+CANNOT_TELL: Final = "cannot tell"
+
+
+def status_of(plain: Mapping[str, Any]) -> str:
+    """Status of a verdict or an outcome in its plain form: ``pass``, ``fail`` or ``cannot tell``."""
+    return str(plain.get("status") or (PASS if plain["passed"] else FAIL))
+
+
+def subject(outcome: Mapping[str, Any]) -> str:
+    """Say what the bound is on: a quantity, or every bin, of which the deciding one is named."""
+    return str(outcome["quantity"] or f"every bin; {outcome.get('where') or 'none'} decides")
 
 
 def headline(verdict: Mapping[str, Any] | None) -> str:
-    """One sentence that says how the study ended; `verdict` is the verdict's plain form."""
+    """Say in a sentence or two how the study ended; `verdict` is the verdict's plain form."""
     if verdict is None or not verdict["outcomes"]:
-        return "No requirements were set, so there is no verdict; the figures below show the comparison."
+        return "No requirements were set, so there is no verdict; the figures show the comparison."
     outcomes = verdict["outcomes"]
-    failed = [o for o in outcomes if not o["passed"]]
     count = len(outcomes)
-    if not failed:
+    failed, open_ones = ([o for o in outcomes if status_of(o) == status] for status in (FAIL, CANNOT_TELL))
+    if not failed and not open_ones:
         return "The one requirement is met." if count == 1 else f"All {count} requirements are met."
-    names = "; ".join(f"{o['metric']} ({o['quantity']}) on {o['on']}" for o in failed[:3])
-    more = f"; and {len(failed) - 3} more" if len(failed) > 3 else ""
-    verb = "is" if len(failed) == 1 else "are"
-    return f"{len(failed)} of {count} requirement{'s' if count > 1 else ''} {verb} not met: {names}{more}."
+    sentences = []
+    if failed:
+        sentences.append(f"{_some(failed, count)} {'is' if len(failed) == 1 else 'are'} not met: {_names(failed)}.")
+    if open_ones:
+        sentences.append(f"{_some(open_ones, count)} cannot be decided with this sample: {_names(open_ones)}.")
+        if needed := _needed(open_ones):
+            sentences.append(needed)
+    return " ".join(sentences)
 
 
 def explain(outcome: Mapping[str, Any]) -> str:
@@ -54,16 +114,36 @@ def explain(outcome: Mapping[str, Any]) -> str:
     outcome
         Plain form of an outcome. A metric that is not known here is explained by the outcome's own sentence.
     """
-    meaning = _MEANING.get((outcome["metric"], outcome["quantity"]))
+    # A bound on every bin is one on the largest difference.
+    meaning = _MEANING.get((outcome["metric"], outcome["quantity"] or "max"))
     if meaning is None:
         return str(outcome["sentence"])
-    return f"{meaning}. {_against_null(outcome)}".strip()
+    needed = _needed([outcome]) if status_of(outcome) == CANNOT_TELL else ""
+    return " ".join(part for part in (f"{meaning}.", _against_null(outcome), needed) if part)
+
+
+def _some(chosen: Sequence[Any], count: int) -> str:
+    return f"{len(chosen)} of {count} requirement{'s' if count > 1 else ''}"
+
+
+def _names(outcomes: Sequence[Mapping[str, Any]]) -> str:
+    names = "; ".join(f"{o['metric']} ({subject(o)}) on {o['on']}" for o in outcomes[:3])
+    return f"{names}; and {len(outcomes) - 3} more" if len(outcomes) > 3 else names
+
+
+def _needed(outcomes: Sequence[Mapping[str, Any]]) -> str:
+    events = [o.get("events_needed") for o in outcomes]
+    known = [n for n in events if n is not None]
+    if not known:
+        return ""
+    which = "" if len(known) == len(events) else f" {len(known)} of them"
+    return f"About {max(known):,} test events would decide{which}."
 
 
 def _against_null(outcome: Mapping[str, Any]) -> str:
     value, null, spread = outcome["value"], outcome["null"], outcome["null_error"]
     if value is None:
-        return "It could not be computed, which counts as a failure."
+        return f"It could not be computed{', which counts as a failure' if status_of(outcome) == FAIL else ''}."
     if null is None or not spread:
         return ""
     distance = (value - null) / spread
@@ -74,6 +154,6 @@ def _against_null(outcome: Mapping[str, Any]) -> str:
         text = f"{sigma} standard deviations {'above' if distance > 0 else 'below'} reference against reference"
     low = -math.inf if outcome["min"] is None else outcome["min"]
     high = math.inf if outcome["max"] is None else outcome["max"]
-    if not outcome["passed"] and not low <= null <= high:
+    if status_of(outcome) == FAIL and not low <= null <= high:
         text += "; the null itself is out of bounds, so a larger test sample is needed to meet the requirement"
     return f"{text}."

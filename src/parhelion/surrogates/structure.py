@@ -265,7 +265,7 @@ class PatternModel(nn.Module):
         fitted = DecisionTreeClassifier(
             criterion="entropy",
             min_impurity_decrease=_LEAST_GAIN / np.log(2.0) / len(condition),
-            random_state=seed,
+            random_state=seed % 2**32,
         )
         # sklearn works in float32; ranks keep neighbouring rows apart, and thresholds are put back in physical units.
         ranks = np.stack([np.unique(column, return_inverse=True)[1].reshape(-1) for column in condition.T], axis=1)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from parhelion.training.config import SGD, Adam, AdamW, Muon, RMSprop
+from parhelion.training.muon import Muon as BatchedMuon
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,8 @@ def make_movers(parameters: Sequence[nn.Parameter], config: Adam | AdamW | RMSpr
     movers = [Mover(_plain(rest, config.rest), config.rest.learning_rate)] if rest else []
     if hidden:
         rate, decay = config.learning_rate, config.weight_decay
-        muon = torch.optim.Muon(hidden, lr=rate, momentum=config.momentum, weight_decay=decay)
-        movers.append(Mover(muon, rate))
+        batched = BatchedMuon(hidden, lr=rate, momentum=config.momentum, weight_decay=decay)
+        movers.append(Mover(batched, rate))
     return movers
 
 

@@ -9,7 +9,18 @@ import numpy as np
 from parhelion.evaluation.result import MetricResult
 from parhelion.report.figures.arrays import measured, numbers
 from parhelion.report.figures.drawing import points
-from parhelion.report.style import GENERATED, LABEL, NULL, REFERENCE, new_figure, note, plain_text, pretty, style
+from parhelion.report.style import (
+    GENERATED,
+    LABEL,
+    NULL,
+    REFERENCE,
+    SERIES,
+    new_figure,
+    note,
+    plain_text,
+    pretty,
+    style,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -75,43 +86,56 @@ def _roc(axes: Axes, result: MetricResult) -> None:
 
 
 def _folds(axes: Axes, result: MetricResult, bound: float | None) -> None:
+    """AUC of each fold; of each learner where there are several."""
     d = result.details
-    fold = numbers(d["fold_auc"])
-    error = np.nan_to_num(numbers(d["fold_error"]))
-    null = numbers(d.get("null_fold_auc") or [])
-    at = np.arange(1, len(fold) + 1, dtype=float)
+    learners: dict[str, Any] = d.get("learners") or {}
+    if len(learners) > 1:
+        chosen = str(d["learner"])
+        names = [chosen, *(name for name in learners if name != chosen)]
+        drawn = [learners[name] for name in names]
+        colours = [GENERATED, *(c for c in SERIES if c != GENERATED)]
+        labels = [f"{name}, {measured(t['auc'], t['error'])}" for name, t in zip(names, drawn, strict=True)]
+    else:
+        drawn = [{key: d.get(key) or [] for key in ("fold_auc", "fold_error", "null_fold_auc")}]
+        colours, labels = [GENERATED], ["generated against reference"]
     axes.axhline(0.5, color=NULL, lw=1.0, ls=":")
     if np.isfinite(result.null) and np.isfinite(result.null_error):
-        axes.axhspan(
-            result.null - result.null_error,
-            result.null + result.null_error,
-            color=NULL,
-            alpha=0.2,
-            lw=0,
-            label="null ± 1σ",
+        low, high = result.null - result.null_error, result.null + result.null_error
+        axes.axhspan(low, high, color=NULL, alpha=0.2, lw=0, label="null ± 1σ")
+    everything = [np.array([0.5, bound or 0.5])]
+    folds = 1
+    for i, (test, colour, text) in enumerate(zip(drawn, colours, labels, strict=False)):
+        fold = numbers(test["fold_auc"])
+        error = np.nan_to_num(numbers(test["fold_error"]))
+        null = numbers(test["null_fold_auc"] or [])
+        shift = 0.16 * (i - 0.5 * (len(drawn) - 1))
+        axes.errorbar(
+            np.arange(1, len(fold) + 1) + shift - 0.03, fold, yerr=error, fmt="o", ms=5, color=colour, label=text
         )
-    axes.errorbar(at - 0.08, fold, yerr=error, fmt="o", ms=5, color=GENERATED, label="generated against reference")
-    if null.size:
-        axes.plot(
-            np.arange(1, len(null) + 1) + 0.08,
-            null,
-            "s",
-            ms=5,
-            mfc="white",
-            mec=NULL,
-            label="reference against reference",
-        )
+        if null.size:
+            last = i == len(drawn) - 1
+            axes.plot(
+                np.arange(1, len(null) + 1) + shift + 0.03,
+                null,
+                "s",
+                ms=5,
+                mfc="white",
+                mec=NULL if len(drawn) == 1 else colour,
+                label="reference against reference" if last else None,
+            )
+        everything += [fold - error, fold + error, null]
+        folds = max(folds, len(fold), len(null))
     if np.isfinite(result.value):
         axes.axhline(result.value, color=GENERATED, lw=1.2)
     if bound is not None:
         axes.axhline(bound, color=REFERENCE, lw=1.2, ls="--", label=f"largest allowed: {bound:g}")
-    axes.set_xlim(0.5, max(len(fold), len(null)) + 0.5)
-    axes.set_xticks(np.arange(1, max(len(fold), len(null)) + 1))
+    axes.set_xlim(0.5, folds + 0.5)
+    axes.set_xticks(np.arange(1, folds + 1))
     axes.tick_params(axis="x", which="minor", bottom=False, top=False)
-    everything = np.concatenate([fold - error, fold + error, null, [0.5, bound or 0.5]])
-    low, high = float(np.nanmin(everything)), float(np.nanmax(everything))
+    pooled = np.concatenate(everything)
+    low, high = float(np.nanmin(pooled)), float(np.nanmax(pooled))
     pad = max(0.15 * (high - low), 0.002)
-    axes.set_ylim(low - pad, high + 5 * pad)
+    axes.set_ylim(low - pad, high + (5 + len(drawn)) * pad)
     axes.set_xlabel("Fold")
     axes.set_ylabel("AUC")
     axes.legend(loc="upper left", ncols=2, fontsize=10.5)
@@ -131,4 +155,5 @@ def _importance(axes: Axes, result: MetricResult) -> None:
     axes.invert_yaxis()
     axes.tick_params(axis="y", which="both", left=False, right=False)
     axes.locator_params(axis="x", nbins=6)
-    axes.set_xlabel(plain_text("Drop of AUC when the feature is shuffled"))
+    learner = result.details.get("learner")
+    axes.set_xlabel(plain_text(f"Drop of AUC when the feature is shuffled{f' ({learner})' if learner else ''}"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
@@ -15,6 +15,8 @@ from parhelion.report.style import BAND, GENERATED, LABEL, REFERENCE, note, pret
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+
+_FAR: Final = 5.0
 
 
 def efficiency_figure(
@@ -98,7 +100,9 @@ def _difference(axes: Axes, result: MetricResult, bound: float | None) -> None:
     axes.axhline(0.0, color=REFERENCE, lw=0.9)
     points(axes, 0.5 * (edges[1:] + edges[:-1]), difference, error, 0.5 * np.diff(edges), color=GENERATED, ms=3.0)
     reach = float(np.max(np.abs(difference[seen]) + error[seen], initial=0.0))
-    limit = 1.25 * max(reach, 1.4 * (bound or 0.0), 1e-4)
+    # A bound far beyond all points would press them onto the line; the band then fills the panel.
+    near = bound if bound is not None and bound <= _FAR * reach else 0.0
+    limit = 1.25 * max(reach, 1.4 * near, 1e-4)
     axes.set_ylim(-limit, limit)
     axes.locator_params(axis="y", nbins=5)
     axes.set_ylabel("Gen. − ref.", loc="center", fontsize=11.5)

@@ -1,4 +1,4 @@
-"""Weighted one-dimensional distributions with ratio panels."""
+"""Weighted one-dimensional distributions with panels for ratio and pull."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from parhelion.evaluation.result import MetricResult
 from parhelion.report.figures.arrays import FloatArray, numbers
-from parhelion.report.figures.drawing import panel_pairs, points
+from parhelion.report.figures.drawing import panel_stacks, points
 from parhelion.report.style import GENERATED, LABEL, NULL, REFERENCE, note, pretty, style, with_unit
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ _LOG_SPAN: Final = 60.0
 
 
 def distribution_figure(results: Sequence[MetricResult], *, label: str = LABEL) -> Figure:
-    """One field's distribution, a panel with a ratio for each result (all rows, then each category).
+    """One field's distribution, with ratio and pull below, for each result (all rows, then each category).
 
     Bins of equal width show the share of the weight in each bin, other bins the density. The y axis is logarithmic
     where tails matter (contents that span a factor of 60 or more). Bins of a single value (atoms) are written in the
@@ -40,18 +40,25 @@ def distribution_figure(results: Sequence[MetricResult], *, label: str = LABEL) 
         Text above the figure.
     """
     with style():
-        figure, pairs = panel_pairs(len(results), (2.9, 0.95), str(results[0].details["field"]), label)
-        for index, (result, (upper, lower)) in enumerate(zip(results, pairs, strict=True)):
-            _panel(upper, lower, result, legend=index == 0)
+        figure, stacks = panel_stacks(len(results), (2.8, 0.9, 0.8), str(results[0].details["field"]), label)
+        for index, (result, axes) in enumerate(zip(results, stacks, strict=True)):
+            _panel(axes, result, legend=index == 0)
     return figure
 
 
-def _panel(upper: Axes, lower: Axes, result: MetricResult, *, legend: bool) -> None:
+def has_equal_bins(edges: FloatArray) -> bool:
+    """Whether all bins are equally wide, so that their contents need no division by the width."""
+    widths = np.diff(edges)
+    return bool(np.allclose(widths, widths[0], rtol=1e-3))
+
+
+def _panel(stack: Sequence[Axes], result: MetricResult, *, legend: bool) -> None:
+    upper, middle, lower = stack
     details = result.details
     edges = numbers(details["edges"])
     widths = np.diff(edges)
     atoms = widths < _ATOM_WIDTH * (edges[-1] - edges[0])
-    equal = bool(np.allclose(widths, widths[0], rtol=1e-3))
+    equal = has_equal_bins(edges)
     scale = np.ones_like(widths) if equal else 1.0 / np.where(atoms, 1.0, widths)
     scale[atoms] = np.nan
     unit = str(details["unit"])
@@ -71,9 +78,11 @@ def _panel(upper: Axes, lower: Axes, result: MetricResult, *, legend: bool) -> N
     if legend:
         upper.legend(loc="upper right", fontsize=10.5, borderaxespad=0.3)
 
-    _draw_ratio(lower, edges, np.where(atoms, np.nan, numbers(details["ratio"])), numbers(details["ratio_error"]))
+    _draw_ratio(middle, edges, np.where(atoms, np.nan, numbers(details["ratio"])), numbers(details["ratio_error"]))
+    middle.set_ylabel("Gen. / ref.", loc="center", fontsize=11)
+    _draw_pull(lower, edges, np.where(atoms, np.nan, numbers(details["pull"])))
+    lower.set_ylabel("Pull", loc="center", fontsize=11)
     lower.set_xlabel(with_unit(str(details["field"]), unit))
-    lower.set_ylabel("Gen. / ref.", loc="center", fontsize=11.5)
     lower.set_xlim(edges[0], edges[-1])
 
 
@@ -148,6 +157,18 @@ def _draw_ratio(axes: Axes, edges: FloatArray, ratio: FloatArray, error: FloatAr
         )
     axes.set_ylim(1.0 - span, 1.0 + span)
     axes.locator_params(axis="y", nbins=4)
+
+
+def _draw_pull(axes: Axes, edges: FloatArray, pull: FloatArray) -> None:
+    """Draw the difference in standard errors, bands at 1 and 3; beyond the panel bars are cut."""
+    for band, shade in ((3.0, "0.93"), (1.0, "0.84")):
+        axes.axhspan(-band, band, color=shade, lw=0)
+    limit = float(np.clip(1.15 * np.nanmax(np.abs(pull), initial=0.0), 3.6, 8.0))
+    axes.stairs(np.nan_to_num(np.clip(pull, -limit, limit)), edges, fill=True, color=GENERATED, alpha=0.75)
+    axes.axhline(0.0, color=REFERENCE, lw=0.9)
+    axes.set_ylim(-limit, limit)
+    axes.set_yticks([-3, 0, 3])
+    axes.tick_params(axis="y", which="minor", left=False, right=False)
 
 
 def _lines(result: MetricResult, edges: FloatArray, atoms: BoolArray) -> list[str]:

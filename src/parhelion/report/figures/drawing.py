@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -44,42 +45,50 @@ def points(
 
 
 def panel_pairs(count: int, heights: tuple[float, float], title: str, label: str = LABEL) -> tuple[Figure, list[Any]]:
-    """Figure with `count` panels in up to three columns, each with a smaller one below.
+    """Figure with `count` panels in up to three columns, each with a smaller one below; see `panel_stacks`."""
+    return panel_stacks(count, heights, title, label)
+
+
+def panel_stacks(count: int, heights: Sequence[float], title: str, label: str = LABEL) -> tuple[Figure, list[Any]]:
+    """Figure with `count` stacks of panels in up to three columns; the panels of a stack share their x axis.
 
     Parameters
     ----------
     count
-        Number of pairs.
+        Number of stacks.
     heights
-        Heights of the two panels, inches.
+        Heights of the panels of a stack from above, inches.
     title, label
         As in `new_figure`.
 
     Returns
     -------
     tuple
-        The figure, and one (upper axes, lower axes) a pair.
+        The figure, and the axes of each stack from above.
     """
     columns = min(count, _COLUMNS)
     rows = -(-count // columns)
     width = _WIDTHS[columns]
-    cell = sum(heights) + _SPLIT + _ROW_GAP
+    cell = sum(heights) + _SPLIT * (len(heights) - 1) + _ROW_GAP
     height = _TOP + rows * cell - _ROW_GAP + _BOTTOM
     figure = new_figure(width, height, title, label, arrange=False)
     wide = (width - columns * (_LEFT + _RIGHT)) / columns
-    pairs = []
+    stacks = []
     for index in range(count):
         row, column = divmod(index, columns)
         left = _LEFT + column * (wide + _LEFT + _RIGHT)
-        top = height - _TOP - row * cell
-        upper = figure.add_axes(_box(left, top - heights[0], wide, heights[0], width, height))
-        bottom = top - heights[0] - _SPLIT - heights[1]
-        lower = figure.add_axes(_box(left, bottom, wide, heights[1], width, height), sharex=upper)
-        upper.tick_params(labelbottom=False)
-        for axes in (upper, lower):
-            axes.yaxis.set_label_coords(-0.62 / wide, 1.0 if axes is upper else 0.5)
-        pairs.append((upper, lower))
-    return figure, pairs
+        bottom = height - _TOP - row * cell + _SPLIT
+        stack: list[Any] = []
+        for tall in heights:
+            bottom -= tall + _SPLIT
+            first = stack[0] if stack else None
+            axes = figure.add_axes(_box(left, bottom, wide, tall, width, height), sharex=first)
+            axes.yaxis.set_label_coords(-0.62 / wide, 0.5 if stack else 1.0)
+            stack.append(axes)
+        for axes in stack[:-1]:
+            axes.tick_params(labelbottom=False)
+        stacks.append(tuple(stack))
+    return figure, stacks
 
 
 def _box(

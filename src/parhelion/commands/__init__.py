@@ -1,0 +1,1 @@
+"""Commands that are too long for one file with all others."""

@@ -1,0 +1,286 @@
+"""Judging two files, of any generator, with or without a study."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from parhelion import io
+from parhelion.config import LoadedStudy
+from parhelion.errors import ConfigError, DataError
+from parhelion.evaluation import METRICS, MetricResult, Requirement, Verdict, evaluate, judge
+from parhelion.io import ColumnInfo, FieldSource, Layout
+from parhelion.sample import Field, Sample, Schema
+from parhelion.sources import Say, inside_domain, layout_of
+
+_MOST_CATEGORIES = 50
+_WIDEST = 40
+
+
+@dataclass(frozen=True)
+class Roles:
+    """What the columns of files without a study are.
+
+    Attributes
+    ----------
+    condition, response
+        Names of columns. Without responses, every other column with numbers that both files have is one.
+    category
+        Columns, in either role, whose numbers are labels.
+    weight, event_id, group
+        Columns with signed weights, unique ids, and what ties rows together.
+    selection, tree
+        Rows to keep, and the tree or group if there are several.
+    """
+
+    condition: tuple[str, ...] = ()
+    response: tuple[str, ...] = ()
+    category: tuple[str, ...] = ()
+    weight: str | None = None
+    event_id: tuple[str, ...] = ()
+    group: tuple[str, ...] = ()
+    selection: str | None = None
+    tree: str | None = None
+
+
+@dataclass(frozen=True)
+class FileJudgement:
+    """What was compared, what the metrics found, and the verdict."""
+
+    reference: Sample
+    generated: Sample
+    results: tuple[MetricResult, ...]
+    verdict: Verdict
+
+
+def judge_files(
+    reference: str,
+    generated: str,
+    *,
+    study: LoadedStudy | None = None,
+    roles: Roles | None = None,
+    train: str | None = None,
+    requirements: Sequence[Requirement] = (),
+    seed: int,
+    max_rows: int | None = None,
+    say: Say,
+) -> FileJudgement:
+    """Judge a generated file against a reference file.
+
+    Parameters
+    ----------
+    reference, generated, train
+        Files, or patterns of files; `train` holds what the generator learned from, if that is known.
+    study
+        Its fields, metrics and requirements; without one, `roles`, `default_metrics` and `requirements` are used.
+    roles
+        What the columns are. Files that declare their fields need none.
+    requirements
+        Bounds beside those of the study.
+    seed
+        Seed of bootstraps, nulls and folds.
+    max_rows
+        Compare about so many rows of each file.
+    say
+        Hears what is worth knowing.
+
+    Raises
+    ------
+    ConfigError
+        Roles name what does not exist or contradict each other, or a requirement is on nothing.
+    DataError
+        The files cannot be read or compared.
+    """
+    paths = [reference, generated, *([train] if train is not None else [])]
+    shared = _layouts(paths, roles or Roles()) if study is None else []
+    layouts = shared or [layout_of(path, study) for path in paths if study is not None]
+    ours, theirs, *rest = (io.read(path, layout) for path, layout in zip(paths, layouts, strict=True))
+    if study is None:
+        ours, theirs, *rest = _same_categories([ours, theirs, *rest])
+    ours, theirs = inside_domain(ours, theirs, say)
+    metrics = study.metrics if study is not None else default_metrics(ours.schema, train=train is not None)
+    metrics = _with_required(metrics, requirements)
+    known = rest[0] if rest else None
+    results = evaluate(ours, theirs, metrics, seed=seed, train=known, max_rows=max_rows)
+    seen = study.config.loss_fields if study is not None else ()
+    bounds = [*(study.requirements if study is not None else ()), *requirements]
+    return FileJudgement(ours, theirs, tuple(results), judge(results, bounds, seen=seen))
+
+
+def default_metrics(schema: Schema, *, train: bool) -> tuple[tuple[str, Any], ...]:
+    """Metrics that need no declaration and fit the fields, in the order of the report.
+
+    Parameters
+    ----------
+    schema
+        Fields of the samples.
+    train
+        Whether the rows that the generator learned from are known.
+    """
+    scalars = [f for f in schema.response if not f.shape and f.kind != "category"]
+    numbers = [f for f in schema.condition if not f.shape and f.kind != "category"]
+    width = schema.response_width + schema.condition_width
+    chosen = ["classifier", "classifier_weights"]
+    if scalars:
+        chosen = ["usable_size", *chosen, "histograms", "tails"]
+        chosen += ["correlation"] if len(scalars) + len(numbers) > 1 else []
+    chosen += [name for name in ("frechet", "kernel_distance", "sliced", "prdc") if width <= _WIDEST]
+    found: list[tuple[str, Any]] = [(name, METRICS[name].options()) for name in chosen if name in METRICS]
+    if scalars and numbers and "differential" in METRICS:
+        found += [("differential", METRICS["differential"].options(x=f.name)) for f in numbers[:3]]
+    if train and "memorisation" in METRICS:
+        found.append(("memorisation", METRICS["memorisation"].options()))
+    return tuple(found)
+
+
+def parse_requirement(text: str) -> Requirement:
+    """Read a bound such as ``classifier<=0.52`` or ``usable_size.usable>=1e6``.
+
+    Raises
+    ------
+    ConfigError
+        It is not METRIC<=NUMBER, METRIC>=NUMBER or METRIC.QUANTITY with these.
+    """
+    for sign, key in (("<=", "max"), (">=", "min")):
+        name, found, number = text.partition(sign)
+        if found:
+            metric, _, quantity = name.strip().partition(".")
+            try:
+                bound = float(number)
+            except ValueError:
+                break
+            _require_quantity(text, metric, quantity)
+            return replace(Requirement(metric, quantity=quantity or None, max=0.0), **{"max": None, key: bound})  # type: ignore[arg-type]
+    msg = f"requirement {text!r}: expected METRIC<=NUMBER, as in classifier<=0.52, or METRIC.QUANTITY>=NUMBER"
+    raise ConfigError(msg)
+
+
+def _require_quantity(text: str, metric: str, quantity: str) -> None:
+    if metric not in METRICS:
+        msg = f"requirement {text!r}: {metric!r} is no metric; choose one of {', '.join(sorted(METRICS))}"
+        raise ConfigError(msg)
+    if quantity and quantity not in METRICS[metric].quantities:
+        msg = (
+            f"requirement {text!r}: {metric} has no quantity {quantity}; choose one of "
+            f"{', '.join(METRICS[metric].quantities)}"
+        )
+        raise ConfigError(msg)
+
+
+def _with_required(
+    metrics: Sequence[tuple[str, Any]], requirements: Sequence[Requirement]
+) -> tuple[tuple[str, Any], ...]:
+    """The metrics, and those that only a requirement names, with their defaults."""
+    present = {name for name, _ in metrics}
+    extra = []
+    for name in dict.fromkeys(r.metric for r in requirements if r.metric not in present):
+        try:
+            extra.append((name, METRICS[name].options()))
+        except TypeError:
+            msg = f"requirement on {name}: this metric has options without defaults; give a study that sets them"
+            raise ConfigError(msg) from None
+    return (*metrics, *extra)
+
+
+def _layouts(paths: Sequence[str], roles: Roles) -> list[Layout | None]:
+    """One layout for all files: as the reference declares its fields, or from the roles."""
+    given = bool(roles.condition or roles.response or roles.category)
+    declared = [None if given else io.stored_layout(io.expand(path)[0], tree=roles.tree) for path in paths]
+    first = declared[0]
+    if first is None:
+        return [_from_roles(paths, roles)] * len(paths)
+    changes: dict[str, Any] = {
+        key: getattr(roles, key) for key in ("weight", "event_id", "group") if getattr(roles, key)
+    }
+    chosen = [
+        layout if layout is not None else _borrowed(first, path, roles.tree)
+        for layout, path in zip(declared, paths, strict=True)
+    ]
+    return [replace(layout, selection=roles.selection, **changes) for layout in chosen]
+
+
+def _borrowed(layout: Layout, path: str, tree: str | None) -> Layout:
+    """Layout of the reference for a file of another program, which need not have weights, ids and extra fields."""
+    names = {c.name for c in io.columns(io.expand(path)[0], tree=tree)}
+    return replace(
+        layout,
+        extra=tuple(source for source in layout.extra if names.issuperset(source.columns)),
+        weight=layout.weight if layout.weight in names else None,
+        event_id=layout.event_id if names.issuperset(layout.event_id) else (),
+        group=layout.group if names.issuperset(layout.group) else (),
+        tree=tree,
+    )
+
+
+def _from_roles(paths: Sequence[str], roles: Roles) -> Layout:
+    infos = [{c.name: c for c in io.columns(io.expand(path)[0], tree=roles.tree)} for path in paths]
+    taken = {*roles.event_id, *roles.group, *([roles.weight] if roles.weight else [])}
+    for name in (*roles.condition, *roles.response, *roles.category):
+        for path, columns in zip(paths, infos, strict=True):
+            if name not in columns:
+                msg = f"{path}: there is no column {name}; the columns are {', '.join(columns)}"
+                raise DataError(msg)
+    common = [
+        name
+        for name, info in infos[0].items()
+        if name not in taken and all(name in c and _usable(info, c[name]) for c in infos)
+    ]
+    condition = roles.condition
+    response = roles.response or tuple(name for name in common if name not in condition)
+    if not response:
+        msg = (
+            f"{paths[1]}: no column with numbers in common with {paths[0]} ({', '.join(infos[0])}); "
+            "name the responses with --response"
+        )
+        raise DataError(msg)
+
+    def sources(names: Sequence[str]) -> tuple[FieldSource, ...]:
+        return tuple(FieldSource(Field(name, "", infos[0][name].shape or (), _kind(name, roles))) for name in names)
+
+    return Layout(
+        condition=sources(condition),
+        response=sources(response),
+        weight=roles.weight,
+        event_id=roles.event_id,
+        group=roles.group,
+        selection=roles.selection,
+        tree=roles.tree,
+    )
+
+
+def _usable(ours: ColumnInfo, theirs: ColumnInfo) -> bool:
+    return ours.numeric and theirs.numeric and ours.shape is not None and ours.shape == theirs.shape
+
+
+def _kind(name: str, roles: Roles) -> Any:
+    # The labels are known only once the files are read: until then a category is an integer.
+    return "integer" if name in roles.category else "continuous"
+
+
+def _same_categories(samples: Sequence[Sample]) -> list[Sample]:
+    """Turn integer fields that hold few values into categories, with the values of all samples together."""
+    schema = samples[0].schema
+    if any(s.schema.fields != schema.fields for s in samples):
+        return list(samples)
+    changed: dict[str, Field] = {}
+    for field in schema.fields:
+        if field.kind != "integer" or field.shape:
+            continue
+        values = np.unique(np.concatenate([np.unique(s[field.name]) for s in samples]))
+        if len(values) > _MOST_CATEGORIES:
+            continue
+        codes = tuple(float(v) for v in values)
+        changed[field.name] = Field(field.name, field.unit, (), "category", codes, tuple(f"{v:g}" for v in codes))
+    if not changed:
+        return list(samples)
+    roles = {
+        role: tuple(changed.get(f.name, f) for f in getattr(schema, role))
+        for role in ("condition", "response", "extra")
+    }
+    new = Schema(**roles)
+    return [
+        Sample(new, s.columns, weight=s.weight, event_id=s.event_id, group=s.group, source=s.source) for s in samples
+    ]
