@@ -29,7 +29,7 @@ def test_two_processes_give_the_curve_of_one(tmp_path):
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=400,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     alone = Duel(SCHEMA)
