@@ -135,7 +135,7 @@ def test_a_shifted_sample_is_found(pid, name, signed):
 @pytest.mark.parametrize("signed", [False, True])
 def test_classifier_is_calibrated(pid, signed):
     # Folds counted as independent would give pulls of width sqrt(2).
-    options = ClassifierOptions(trees=20, train_null=False, importance=False)
+    options = ClassifierOptions(learners=("trees",), trees=20, train_null=False, importance=False)
     results = experiments(pid, "classifier", 60, paired=True, signed=signed, options=options)
     pull = np.array([(r.value - 0.5) / r.error for r in results])
     assert abs(pull.mean()) < 4 / np.sqrt(60)
