@@ -167,7 +167,7 @@ def test_options_come_from_a_study_file(name):
     again = adapter.validate_python(json.loads(adapter.dump_json(OPTIONS[name])))
     assert again == OPTIONS[name]
     with pytest.raises(ValidationError):
-        adapter.validate_python({key: "x" for key in ("pairs", "cuts", "bins", "trees", "replicas", "toys", "quantiles")})
+        adapter.validate_python(dict.fromkeys(("pairs", "cuts", "bins", "trees", "replicas", "toys", "quantiles"), "x"))
 
 
 def test_second_reference_takes_the_place_of_the_null(pid, reference, generated):
