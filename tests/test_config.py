@@ -93,6 +93,7 @@ def test_the_fingerprint_is_that_of_what_shapes_the_surrogate(tmp_path: Path) ->
         ([("  - structure", "  - {metric: structure, replicas: 3}")], 24, "replicas 3"),
         ([("  - structure", "  - {metric: structure, by: a}")], 24, "a is no category; the categories are pid"),
         ([("- histograms", "- {metric: histograms, fields: [a, q]}")], 23, "there is no field q; the fields"),
+        ([("metrics:\n", "loss_fields: [a, q]\nmetrics:\n")], 22, "there is no field q; the fields"),
         ([("metric: structure, quantity: differing", "metric: classifier")], 26, "does not compute classifier"),
         ([("quantity: differing", "quantity: difering")], 26, "structure has no quantity difering; choose one of"),
         ([("{metric: structure, quantity: differing, max: 2}", "structure")], 26, "expected keys with values"),

@@ -88,6 +88,7 @@ def test_bounds_in_words():
     [
         ("classifier", "expected METRIC<=NUMBER"),
         ("classifier<=x", "expected METRIC<=NUMBER"),
+        ("classifier<=nan", "expected METRIC<=NUMBER"),
         ("classifer<=1", "'classifer' is no metric; choose one of"),
         ("histograms.w2<=1", "histograms has no quantity w2; choose one of"),
     ],
@@ -95,6 +96,23 @@ def test_bounds_in_words():
 def test_bounds_that_are_none(text, message):
     with pytest.raises(ConfigError, match=message):
         parse_requirement(text)
+
+
+def test_only_columns_named_as_categories_become_such(tmp_path, monkeypatch):
+    monkeypatch.setattr("parhelion.judgement.default_metrics", lambda schema, train: ())
+    schema = Schema((Field("hits", kind="integer"),), (Field("x"),))
+    rng = np.random.default_rng(1)
+    for name in "ab":
+        columns = {"hits": rng.integers(0, 9, 500), "x": rng.normal(size=500)}
+        io.write(Sample(schema, columns), tmp_path / f"{name}.h5")
+    paths = [str(tmp_path / f"{name}.h5") for name in "ab"]
+    found = judge_files(*paths, requirements=FEW, seed=1, say=quiet)
+    assert found.reference.schema["hits"].kind == "integer"
+    for name in "ab":
+        np.savez(tmp_path / f"{name}.npz", hits=np.arange(500), x=rng.normal(size=500))
+    paths = [str(tmp_path / f"{name}.npz") for name in "ab"]
+    with pytest.raises(ConfigError, match=r"--category hits: .*a.npz: the column has 500 values, expected .* at most"):
+        judge_files(*paths, roles=Roles(condition=("hits",), category=("hits",)), requirements=FEW, seed=1, say=quiet)
 
 
 def test_bad_columns(files, tmp_path):

@@ -44,6 +44,8 @@ def check_fields(study: LoadedStudy, schema: Schema) -> None:
         raise document.error(("surrogate", "codec"), str(error)) from error
     for index, entry in enumerate(document.data["metrics"]):
         _check_metric(entry, ("metrics", index), schema, document)
+    for index, name in enumerate(study.config.loss_fields):
+        _require(name, schema, document, ("loss_fields", index))
     section = study.config.data.splot
     if section is not None:
         where = ("data", "splot")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,6 +20,7 @@ from parhelion.sources import Say, inside_domain, layout_of
 
 _MOST_CATEGORIES = 50
 _WIDEST = 40
+_BOUND = re.compile(r"\s*(?P<metric>\w+)(\.(?P<quantity>\w+))?\s*(?P<sign><=|>=)\s*(?P<number>\S+)\s*")
 
 
 @dataclass(frozen=True)
@@ -99,7 +102,7 @@ def judge_files(
     layouts = shared or [layout_of(path, study) for path in paths if study is not None]
     ours, theirs, *rest = (io.read(path, layout) for path, layout in zip(paths, layouts, strict=True))
     if study is None:
-        ours, theirs, *rest = _same_categories([ours, theirs, *rest])
+        ours, theirs, *rest = _with_categories([ours, theirs, *rest], (roles or Roles()).category)
     ours, theirs = inside_domain(ours, theirs, say)
     metrics = study.metrics if study is not None else default_metrics(ours.schema, train=train is not None)
     metrics = _with_required(metrics, requirements)
@@ -128,10 +131,10 @@ def default_metrics(schema: Schema, *, train: bool) -> tuple[tuple[str, Any], ..
         chosen = ["usable_size", *chosen, "histograms", "tails"]
         chosen += ["correlation"] if len(scalars) + len(numbers) > 1 else []
     chosen += [name for name in ("frechet", "kernel_distance", "sliced", "prdc") if width <= _WIDEST]
-    found: list[tuple[str, Any]] = [(name, METRICS[name].options()) for name in chosen if name in METRICS]
-    if scalars and numbers and "differential" in METRICS:
+    found: list[tuple[str, Any]] = [(name, METRICS[name].options()) for name in chosen]
+    if scalars and numbers:
         found += [("differential", METRICS["differential"].options(x=f.name)) for f in numbers[:3]]
-    if train and "memorisation" in METRICS:
+    if train:
         found.append(("memorisation", METRICS["memorisation"].options()))
     return tuple(found)
 
@@ -144,21 +147,24 @@ def parse_requirement(text: str) -> Requirement:
     ConfigError
         It is not METRIC<=NUMBER, METRIC>=NUMBER or METRIC.QUANTITY with these.
     """
-    for sign, key in (("<=", "max"), (">=", "min")):
-        name, found, number = text.partition(sign)
-        if found:
-            metric, _, quantity = name.strip().partition(".")
-            try:
-                bound = float(number)
-            except ValueError:
-                break
-            _require_quantity(text, metric, quantity)
-            return replace(Requirement(metric, quantity=quantity or None, max=0.0), **{"max": None, key: bound})  # type: ignore[arg-type]
+    found = _BOUND.fullmatch(text)
+    bound = _number(found["number"]) if found else math.nan
+    if found is not None and math.isfinite(bound):
+        metric, quantity, upper = found["metric"], found["quantity"], found["sign"] == "<="
+        _require_quantity(text, metric, quantity)
+        return Requirement(metric, quantity=quantity, max=bound if upper else None, min=None if upper else bound)
     msg = f"requirement {text!r}: expected METRIC<=NUMBER, as in classifier<=0.52, or METRIC.QUANTITY>=NUMBER"
     raise ConfigError(msg)
 
 
-def _require_quantity(text: str, metric: str, quantity: str) -> None:
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _require_quantity(text: str, metric: str, quantity: str | None) -> None:
     if metric not in METRICS:
         msg = f"requirement {text!r}: {metric!r} is no metric; choose one of {', '.join(sorted(METRICS))}"
         raise ConfigError(msg)
@@ -260,27 +266,28 @@ def _kind(name: str, roles: Roles) -> Any:
     return "integer" if name in roles.category else "continuous"
 
 
-def _same_categories(samples: Sequence[Sample]) -> list[Sample]:
-    """Turn integer fields that hold few values into categories, with the values of all samples together."""
+def _with_categories(samples: Sequence[Sample], names: Sequence[str]) -> list[Sample]:
+    """Turn the fields named as categories into such, with the values of all samples together."""
+    if not names:
+        return list(samples)
     schema = samples[0].schema
-    if any(s.schema.fields != schema.fields for s in samples):
-        return list(samples)
-    changed: dict[str, Field] = {}
-    for field in schema.fields:
-        if field.kind != "integer" or field.shape:
-            continue
-        values = np.unique(np.concatenate([np.unique(s[field.name]) for s in samples]))
-        if len(values) > _MOST_CATEGORIES:
-            continue
-        codes = tuple(float(v) for v in values)
-        changed[field.name] = Field(field.name, field.unit, (), "category", codes, tuple(f"{v:g}" for v in codes))
-    if not changed:
-        return list(samples)
-    roles = {
-        role: tuple(changed.get(f.name, f) for f in getattr(schema, role))
-        for role in ("condition", "response", "extra")
-    }
-    new = Schema(**roles)
+    changed = {name: _category(schema[name], samples) for name in names}
+    new = Schema(
+        *(tuple(changed.get(f.name, f) for f in role) for role in (schema.condition, schema.response, schema.extra))
+    )
     return [
         Sample(new, s.columns, weight=s.weight, event_id=s.event_id, group=s.group, source=s.source) for s in samples
     ]
+
+
+def _category(field: Field, samples: Sequence[Sample]) -> Field:
+    values = np.unique(np.concatenate([np.unique(s[field.name]) for s in samples]))
+    if field.shape or len(values) > _MOST_CATEGORIES:
+        what = f"shape {field.shape}" if field.shape else f"{len(values)} values"
+        msg = (
+            f"--category {field.name}: {samples[0].source}: the column has {what}, expected one number a row and at "
+            f"most {_MOST_CATEGORIES} different ones; leave it out of the categories"
+        )
+        raise ConfigError(msg)
+    codes = tuple(float(v) for v in values)
+    return Field(field.name, field.unit, (), "category", codes, tuple(f"{v:g}" for v in codes))

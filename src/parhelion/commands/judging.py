@@ -13,8 +13,6 @@ from parhelion.errors import ConfigError
 if TYPE_CHECKING:
     from parhelion.evaluation import MetricResult
 
-Columns = Annotated[list[str] | None, typer.Option()]
-
 
 def validate(
     study: Annotated[
