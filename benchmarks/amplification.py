@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from common import table
 from parhelion import generate
 from parhelion.evaluation.amplification import Amplification, amplification_curve, sampling_mse
 from parhelion.sample import Field, Sample, Schema
@@ -137,21 +138,24 @@ def measure(toy, families, *, training, replicas, steps, processes):
     return curves, seconds
 
 
-def table(curves: dict[str, list[Amplification]], seconds: dict[str, float]) -> str:
-    """Markdown table of G(N_q, n_gen)."""
+def rows_of(curves: dict[str, list[Amplification]], seconds: dict[str, float]) -> list[dict[str, object]]:
+    """G(N_q, n_gen), a row a family and number of quantiles."""
     shown = (100, 1000, GENERATED[-1])
-    lines = ["| family | quantiles | " + " | ".join(f"G({n:,})" for n in shown) + " | G limit | s |"]
-    lines.append("|" + "---|" * (len(shown) + 4))
+    lines = []
     for name, curve in curves.items():
         for cells in dict.fromkeys(a.cells for a in curve):
             rows = {a.generated: a for a in curve if a.cells == cells}
-            numbers = [f"{rows[n].factor:.2f} ± {rows[n].factor_error:.2f}" for n in shown]
             last = rows[shown[-1]]
             lines.append(
-                f"| {name} | {cells} | {' | '.join(numbers)} | {last.limit:.2f} ± {last.limit_error:.2f} | "
-                f"{seconds[name]:.1f} |"
+                {
+                    "family": name,
+                    "quantiles": cells,
+                    **{f"G({n:,})": f"{rows[n].factor:.2f} ± {rows[n].factor_error:.2f}" for n in shown},
+                    "G limit": f"{last.limit:.2f} ± {last.limit_error:.2f}",
+                    "s": f"{seconds[name]:.1f}",
+                }
             )
-    return "\n".join(lines)
+    return lines
 
 
 def figure(curves_by_toy, training, path: Path) -> None:
@@ -207,7 +211,7 @@ def main():
         curves_by_toy[toy] = curves
         print(f"\n{toy}: {options.training} training events, {options.replicas} replicas", end="")
         print(f" ({time.perf_counter() - start:.0f} s on {options.processes} processes; s: CPU seconds a training)\n")
-        print(table(curves, seconds), flush=True)
+        print(table(rows_of(curves, seconds)), flush=True)
     if options.figure is not None:
         figure(curves_by_toy, options.training, options.figure)
 

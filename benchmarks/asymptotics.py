@@ -18,16 +18,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from common import table
 from parhelion import generate
 from parhelion.evaluation.tail_fits import pareto_index
-from parhelion.sample import Field, Sample, Schema
-from parhelion.simulators.toys import LogNormalTerms, draw
+from parhelion.simulators.toys import LogNormalTerms, as_sample, draw, sample_schema
 from parhelion.surrogates import SURROGATES
 from parhelion.training import TrainingConfig, fit
 
 TOY = LogNormalTerms(4, 0.0, 1.0)
 LEVELS = (1e-2, 1e-3, 1e-4, 1e-5)
-SCHEMA = Schema((Field("one"),), tuple(Field(f"x{i}") for i in range(TOY.dimension)))
+SCHEMA = sample_schema(TOY.dimension)
 STRUCTURE = {"ties": False, "atoms": False}
 FLOW = {"map": "spline_autoregressive", "layers": 2, "bins": 8, "width": 32, "depth": 1}
 GAN = {
@@ -37,14 +37,14 @@ GAN = {
     "critic": {"width": 64, "depth": 2},
     "critic_steps": 1,
 }
-ADAM = {"kind": "adam", "learning_rate": 2e-3}
+ADAM = {"kind": "adam", "learning_rate": 5e-3}
 GAN_ADAM = {"kind": "adam", "learning_rate": 1e-3, "betas": (0.5, 0.9)}
 # Name: family, options, transform of the response, optimiser, steps, permuted events to train on.
 SURROGATE = {
-    "flow, linear": ("flow", FLOW, ["affine"], ADAM, 400, 0),
-    "flow, log": ("flow", FLOW, ["symlog", "affine"], ADAM, 400, 0),
-    "flow, quantile": ("flow", FLOW, ["quantile"], ADAM, 400, 0),
-    "flow, log, permutations": ("flow", FLOW, ["symlog", "affine"], ADAM, 400, 50_000),
+    "flow, linear": ("flow", FLOW, ["affine"], ADAM, 1000, 0),
+    "flow, log": ("flow", FLOW, ["symlog", "affine"], ADAM, 1000, 0),
+    "flow, quantile": ("flow", FLOW, ["quantile"], ADAM, 1000, 0),
+    "flow, log, permutations": ("flow", FLOW, ["symlog", "affine"], ADAM, 1000, 50_000),
     "GAN, linear": ("gan", GAN, ["affine"], GAN_ADAM, 1000, 0),
     "GAN, log": ("gan", GAN, ["symlog", "affine"], GAN_ADAM, 1000, 0),
 }
@@ -63,10 +63,6 @@ def permuted(points, rows, rng):
     return np.column_stack([rng.choice(column, rows) for column in points.T])
 
 
-def sample_of(points):
-    return Sample(SCHEMA, {"one": np.ones(len(points)), **{f"x{i}": column for i, column in enumerate(points.T)}})
-
-
 def generated(name, points, rows, seed, steps):
     """Sums of generated events, shape (rows,)."""
     rng = np.random.default_rng([seed, 1])
@@ -80,8 +76,8 @@ def generated(name, points, rows, seed, steps):
     training = TrainingConfig.model_validate(
         {"steps": max(1, int(budget * steps)), "batch_size": 500, "seed": seed, "ema": 0.98, "optimiser": optimiser}
     )
-    fit(surrogate, sample_of(permuted(points, copies, rng) if copies else points), config=training)
-    made = generate(surrogate, sample_of(np.zeros((rows, TOY.dimension))), seed=seed)
+    fit(surrogate, as_sample(permuted(points, copies, rng) if copies else points), config=training)
+    made = generate(surrogate, as_sample(np.zeros((rows, TOY.dimension))), seed=seed)
     return made.response.astype(np.float64).sum(axis=1)
 
 
@@ -117,18 +113,18 @@ def mean_error(values):
     return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values))) if values.size > 1 else np.nan
 
 
-def table(made, families):
-    """Markdown table of ratios."""
-    names = [*(f"P = {level:g}" for level in LEVELS), "beyond the last"]
-    lines = ["| family | " + " | ".join(names) + " | index | s |", "|" + "---|" * (len(names) + 3)]
+def rows_of(made, families):
+    """Ratios and index with errors, a row a family."""
+    names = [*(f"P = {level:g}" for level in LEVELS), "beyond the last", "index"]
+    lines = []
     for name in families:
         ratios = np.array([m[name]["ratio"] for m in made])
         numbers = [mean_error(column) for column in ratios.T]
         numbers += [mean_error([m[name]["last"] for m in made]), mean_error([m[name]["index"] for m in made])]
         seconds = np.mean([m[name]["seconds"] for m in made])
-        cells = " | ".join(f"{value:.2f} ± {error:.2f}" for value, error in numbers)
-        lines.append(f"| {name} | {cells} | {seconds:.1f} |")
-    return "\n".join(lines)
+        cells = {key: f"{value:.2f} ± {error:.2f}" for key, (value, error) in zip(names, numbers, strict=True)}
+        lines.append({"family": name, **cells, "s": f"{seconds:.1f}"})
+    return lines
 
 
 def true_index(rows, seed):
@@ -197,7 +193,7 @@ def main():
     print(f"\n{options.training} training events, {options.rows:,} generated, {options.replicas} replicas")
     print(f"truth: {reach}")
     print(f"index of a true sample {index:.3f} ± {error:.3f}; s: CPU seconds a training with generation\n")
-    print(table(made, options.families))
+    print(table(rows_of(made, options.families)))
     if options.figure is not None:
         figure(made, options.families, at, options.rows, options.training, options.figure)
 

@@ -162,11 +162,12 @@ def p_value(name: str, kind: str, size: float, rows: int, dimensions: int, seed:
     return min(1.0, min(found) * len(found))
 
 
-def usable(dimensions: int) -> list[str]:
-    """Metrics that need nothing but columns, tried on a small sample."""
-    found = [LLR]
-    for name, metric in METRICS.items():
-        if metric.needs_train or (metric.family not in FAMILIES and name != "correlation"):
+def usable(names: list[str], dimensions: int) -> list[str]:
+    """Those that need nothing but columns, tried on a small sample."""
+    found = []
+    for name in names:
+        metric = METRICS.get(name)
+        if metric and (metric.needs_train or (metric.family not in FAMILIES and name != "correlation")):
             continue
         try:
             p_value(name, "mean", 0.0, 2000, dimensions, 1)
@@ -205,7 +206,10 @@ def main() -> None:
     parser.add_argument("--dimensions", type=int, nargs="+", default=[2, 5, 20])
     parser.add_argument("--deformations", nargs="+", choices=DEFORMATIONS, default=DEFORMATIONS)
     parser.add_argument("--toys", type=int, default=30)
-    parser.add_argument("--only", nargs="+", help="metrics; all that take plain columns if not given")
+    known = [LLR, *METRICS]
+    parser.add_argument(
+        "--only", nargs="+", choices=known, default=known, help="metrics; all that take plain columns if not given"
+    )
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
@@ -214,8 +218,7 @@ def main() -> None:
     print(describe(processes=options.processes, toys=options.toys, seeds=f"{seeds[0]} to {seeds[-1]}"))
     with multiprocessing.Pool(options.processes, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         for dimensions in options.dimensions:
-            known = usable(dimensions)
-            names = [name for name in known if options.only is None or name in options.only]
+            names = usable(options.only, dimensions)
             for rows in options.rows:
                 lines = []
                 for name in names:

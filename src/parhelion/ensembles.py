@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,7 +13,7 @@ import numpy.typing as npt
 from scipy.stats import poisson
 
 from parhelion.config import LoadedStudy
-from parhelion.deploy import OUTSIDE, generate
+from parhelion.deploy import generate
 from parhelion.errors import ConfigError
 from parhelion.evaluation import HistogramOptions, MetricResult
 from parhelion.evaluation.binning import require_category, require_rows, scalar
@@ -23,7 +23,7 @@ from parhelion.evaluation.histograms import histogram_edges
 from parhelion.noise import uniform
 from parhelion.provenance import made_by
 from parhelion.sample import Field, Sample
-from parhelion.sources import hold_out
+from parhelion.sources import Say, hold_out, inside_domain
 from parhelion.surrogates import SURROGATES, load
 from parhelion.training import fit
 from parhelion.training.progress import quiet
@@ -33,7 +33,6 @@ from parhelion.weights import require_positive_total
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 MemberKind = Literal["bootstrap", "seed"]
-Say = Callable[[str], None]
 
 CHUNK = 65_536
 # "boot" and "half" in ASCII, so that neither shares its random numbers with a generation or a split.
@@ -114,22 +113,25 @@ def train_members(
     for index in range(members):
         place = Path(folder) / f"member-{index:03d}"
         path = place / "surrogate.safetensors"
-        identity = {
-            "index": index,
-            "kind": kind,
-            "seed": member_seed(seed, kind, index),
-            "study": study.fingerprint,
-            "rows": len(train),
-            "sum_of_weights": float(np.sum(train.weight)),
-        }
+        identity = {"index": index, **_identity(study, train, kind, member_seed(seed, kind, index))}
         paths.append(path)
-        if path.is_file():
-            _require_same(path, identity)
+        if _finished(path, identity):
             continue
         if say is not None:
             say(f"ensemble: training member {index + 1} of {members} ({kind})")
         _train_one(study, train, held, path, identity)
     return paths
+
+
+def _identity(study: LoadedStudy, train: Sample, kind: str, seed: int) -> dict[str, Any]:
+    """What makes a member what it is, kept in its file."""
+    return {
+        "kind": kind,
+        "seed": seed,
+        "study": study.fingerprint,
+        "rows": len(train),
+        "sum_of_weights": float(np.sum(train.weight)),
+    }
 
 
 def _train_one(study: LoadedStudy, train: Sample, held: Sample, path: Path, identity: dict[str, Any]) -> None:
@@ -149,7 +151,10 @@ def _train_one(study: LoadedStudy, train: Sample, held: Sample, path: Path, iden
     surrogate.save(path)
 
 
-def _require_same(path: Path, identity: dict[str, Any]) -> None:
+def _finished(path: Path, identity: dict[str, Any]) -> bool:
+    """Whether the member is there; refuse that of another ensemble."""
+    if not path.is_file():
+        return False
     found = load(path).provenance.get("member")
     if found != identity:
         different = [key for key in identity if not isinstance(found, dict) or found.get(key) != identity[key]]
@@ -158,6 +163,7 @@ def _require_same(path: Path, identity: dict[str, Any]) -> None:
             "remove this one"
         )
         raise ConfigError(msg)
+    return True
 
 
 @dataclass(frozen=True)
@@ -209,7 +215,17 @@ def ensemble_predictions(
     list of ndarray
         One a binning, shape (members, 2, B + 2): shares of the weight in each bin, underflow first, in the two halves
         of the conditions (by hash of the group).
+
+    Raises
+    ------
+    ConfigError
+        There are no members.
+    DataError
+        The conditions do not fit a member, or one of the halves has no positive sum of weights.
     """
+    if not members:
+        msg = "ensemble: no members to predict with; give at least one surrogate file"
+        raise ConfigError(msg)
     half = (uniform(seed, conditions.group, 1, stage=_HALF)[:, 0] < 0.5).astype(np.int64)
     found = [np.zeros((len(members), 2, len(b.edges) + 1)) for b in binnings]
     for index, path in enumerate(members):
@@ -285,7 +301,7 @@ def validate_ensemble(
     Raises
     ------
     ConfigError
-        There are too few members, `by` is no category, or the folder holds other members.
+        There are too few members, `by` is no category, no response is a scalar, or the folder holds other members.
     DataError
         The samples do not fit each other or the study.
     """
@@ -294,9 +310,12 @@ def validate_ensemble(
         raise ConfigError(msg)
     place = Path(folder)
     if generated is None:
-        reference, generated = _nominal(study, training, reference, place / "nominal", seed)
+        reference, generated = _nominal(study, training, reference, place / "nominal", seed, say or (lambda text: None))
     whole = compare(reference, generated)
     parts = list(_parts(whole, by, bins))
+    if not parts:
+        msg = f"ensemble: {reference.source} has no scalar response that is no category, and nothing to compare"
+        raise ConfigError(msg)
     files = train_members(study, training, place / "bootstrap", members, seed=seed, say=say)
     binnings = [binning for _, binning, _, _ in parts]
     predictions = ensemble_predictions(files, reference, binnings, seed=seed)
@@ -310,23 +329,15 @@ def validate_ensemble(
     ]
 
 
-def _nominal(study: LoadedStudy, training: Sample, reference: Sample, folder: Path, seed: int) -> tuple[Sample, Sample]:
+def _nominal(
+    study: LoadedStudy, training: Sample, reference: Sample, folder: Path, seed: int, say: Say
+) -> tuple[Sample, Sample]:
     path = folder / "surrogate.safetensors"
     train, held = hold_out(training, study)
-    identity = {
-        "kind": "nominal",
-        "seed": study.config.training.seed,
-        "study": study.fingerprint,
-        "rows": len(train),
-        "sum_of_weights": float(np.sum(train.weight)),
-    }
-    if path.is_file():
-        _require_same(path, identity)
-    else:
+    identity = _identity(study, train, "nominal", study.config.training.seed)
+    if not _finished(path, identity):
         _train_one(study, train, held, path, identity)
-    generated = generate(load(path), reference, seed=seed, outside="flag")
-    inside = generated[OUTSIDE.name] == 0
-    return reference.take(inside), generated.take(inside)
+    return inside_domain(reference, generate(load(path), reference, seed=seed, outside="flag"), say)
 
 
 def _parts(whole: Comparison, by: str | None, bins: int) -> Iterator[tuple[Comparison, Binning, Field, str | None]]:

@@ -111,11 +111,11 @@ class Phases:
 
     def note(self, name: str, values: dict[str, Any]) -> None:
         """Remember values of a phase."""
-        self.state["phases"].setdefault(f"{name} notes", {}).update(values)
+        self.state.setdefault("notes", {}).setdefault(name, {}).update(values)
 
     def notes(self, name: str) -> dict[str, Any]:
         """Values that `note` remembered."""
-        found: dict[str, Any] = self.state["phases"].get(f"{name} notes", {})
+        found: dict[str, Any] = self.state.get("notes", {}).get(name, {})
         return found
 
     def start_clock(self) -> None:
@@ -129,7 +129,7 @@ class Phases:
     def timings(self) -> list[tuple[str, float, int | None]]:
         """Name, seconds and rows of all phases and rates."""
         phases: list[tuple[str, float, int | None]] = [
-            (name, float(entry["seconds"]), None) for name, entry in self.state["phases"].items() if "seconds" in entry
+            (name, float(entry["seconds"]), None) for name, entry in self.state["phases"].items()
         ]
         return phases + self._rates
 

@@ -278,7 +278,7 @@ class _Run:
         warnings = []
         if done.surrogate.left_out:
             warnings.append(
-                f"{done.surrogate.left_out} of {len(test)} test rows lie outside the domain of the training sample "
+                f"{done.surrogate.left_out:,} of {len(test):,} test rows lie outside the domain of the training sample "
                 "and were left out of the judgement."
             )
         return ReportContent(

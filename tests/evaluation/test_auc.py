@@ -98,6 +98,12 @@ def test_bootstrap_replicas_are_the_auc_of_repeated_rows(ties):
         assert replicas[b] == pytest.approx(expected, abs=1e-12)
 
 
+def test_replicas_without_positive_weight_are_nan():
+    signed = [1.0, -0.5], [1.0, -0.5]
+    counts = np.array([[1, 0, 1], [1, 1, 0], [1, 0, 0], [1, 1, 0]])
+    assert np.isnan(ResampledAuc([1.0, 3.0], [0.0, 2.0], *signed)(counts)).tolist() == [False, True, True]
+
+
 def test_bootstrap_error_agrees_with_delong():
     s, t, rng = scores(2000, 2000)
     counts = rng.poisson(1.0, size=(4000, 400))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from parhelion.errors import DataError
+from parhelion.errors import ConfigError, DataError
 from parhelion.evaluation import frechet, kernel
 from parhelion.evaluation.calochallenge import calochallenge_fpd, calochallenge_kpd
 from parhelion.evaluation.frechet import FrechetOptions, frechet_distance
@@ -95,6 +95,14 @@ def test_many_features_take_the_kernel_itself(monkeypatch):
     value = calochallenge_kpd(x, y, batches=2, batch_size=200)
     monkeypatch.setattr("parhelion.evaluation.calochallenge.fits_tensors", lambda width: False)
     assert calochallenge_kpd(x, y, batches=2, batch_size=200) == pytest.approx(value, rel=1e-9)
+
+
+def test_batches_need_two_rows():
+    x, y = pools(3, 50, 2)
+    with pytest.raises(ConfigError, match="min_samples 0, expected at least 2"):
+        calochallenge_fpd(x, y, min_samples=0, max_samples=50)
+    with pytest.raises(ConfigError, match="batch_size 1, expected at least 2"):
+        calochallenge_kpd(x, y, batch_size=1)
 
 
 def test_mode_of_the_metrics_has_the_published_scaling_and_a_biased_null(pid):

@@ -10,7 +10,7 @@ from scipy.stats import kstest, norm
 from sklearn.linear_model import LogisticRegression
 
 from parhelion.errors import ConfigError, DataError
-from parhelion.evaluation.blame import blame_regions, clustered_variance, mean_ratio_by_bin
+from parhelion.evaluation.blame import blame_regions, clustered_variance, mean_by_bin
 from parhelion.evaluation.classifier_weights import METRIC, ClassifierWeightsOptions, classifier_weights
 from parhelion.evaluation.cross_fit import Columns, Rows
 from parhelion.evaluation.density_ratio import calibrate, log_odds, log_ratio, ratio_terms
@@ -174,6 +174,8 @@ def test_calibration_of_nothing_and_of_everything():
     assert np.all(line.parameters == 0)
     with pytest.raises(DataError, match="cannot be calibrated; they separate the samples completely"):
         calibrate([3.0, 4.0], [-1.0, -2.0], [1.0, 1.0], [1.0, 1.0])
+    with pytest.raises(DataError, match="generated rows: the sum of weights is 0, expected a positive number"):
+        calibrate([3.0, 4.0], [-1.0, -2.0], [1.0, 1.0], [1.0, -1.0])
     assert np.all(np.abs(log_odds([0.0, 0.5, 1.0])) <= 30)
     assert np.all(log_ratio(np.array([-1.0, 2.0]), np.array([0.3, -0.1])) == 0)
 
@@ -199,7 +201,7 @@ def test_mean_ratio_and_clustered_variance_by_brute_force():
     n = 60
     ratio, weight = rng.uniform(0.5, 2.0, n), rng.normal(1.0, 0.3, n)
     group, index = rng.integers(0, 20, n), rng.integers(0, 3, n)
-    mean, error = mean_ratio_by_bin(ratio, weight, group, index, 4)
+    mean, error = mean_by_bin(ratio, weight, group, index, 4)
     assert np.isnan([mean[3], error[3]]).all()
     for b in range(3):
         rows = index == b

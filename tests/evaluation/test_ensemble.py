@@ -7,7 +7,7 @@ import pytest
 
 from parhelion.errors import ConfigError, ShapeError
 from parhelion.evaluation.comparison import compare
-from parhelion.evaluation.ensemble import QUANTITIES, binned_covariance, covered_share, ensemble_result
+from parhelion.evaluation.ensemble import binned_covariance, covered_share, ensemble_result
 from parhelion.report.content import ReportContent
 from parhelion.report.families.inference import entries
 from parhelion.report.style import render
@@ -15,6 +15,7 @@ from parhelion.sample import Field, Sample, Schema
 
 SCHEMA = Schema((Field("c"),), (Field("x", "GeV"),))
 EDGES = np.linspace(-3, 3, 16)
+QUANTITIES = ("chi2_ndf", "model_share", "coverage")
 
 
 def line(rng, rows, weight=None):

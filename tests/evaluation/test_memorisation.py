@@ -113,6 +113,14 @@ def test_copies_are_found_and_underfitting_is_not_taken_for_them():
     assert found.quantity("z_u").p_value > 0.999
 
 
+def test_cells_of_exactly_the_least_size_count():
+    """Twenty rows of weight 1 are twenty effective rows, whatever the rounding of relative weights."""
+    place = np.where(np.arange(60) < 20, 0.0, 100.0)[:, None]
+    samples = [from_rows(place + np.random.default_rng(seed).normal(size=(60, 3)), seed * 10**6) for seed in range(3)]
+    result = run(*samples, replace(OPTIONS, cells=2, min_effective=20.0))[0]
+    assert len(result.details["cells"]["z"]) == 2
+
+
 def test_copies_of_a_few_training_rows_in_a_desert_are_found_locally():
     """Where training rows are rare, a noisy copy is no nearer than honest rows elsewhere are; d1 / d2 tells."""
     rng = np.random.default_rng(0)

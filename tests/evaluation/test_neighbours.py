@@ -7,9 +7,9 @@ import pytest
 from scipy.spatial.distance import cdist
 
 from parhelion.errors import DataError, ShapeError
-from parhelion.evaluation.comparison import compare
-from parhelion.evaluation.features import choose_features
+from parhelion.evaluation import memorisation, nplm, prdc
 from parhelion.evaluation.neighbours import Thinning, exchanges, group_error, nearest, squared_distances
+from parhelion.evaluation.vectors import vectors_of
 from parhelion.sample import Field, Sample, Schema
 
 LINE = Schema((Field("x"),), (Field("y"),))
@@ -23,8 +23,8 @@ def line(n, seed, *, weight=None, first_id=0, group=None):
 
 
 def thinning(reference, generated, *, rows=10_000, least=10, seed=1):
-    features = choose_features(reference, "toy", scaling="standard")
-    return Thinning(compare(reference, generated), features, "toy", rows=rows, least=least, seed=seed)
+    vectors = vectors_of(reference, generated, "toy", (), True, "standard")
+    return Thinning(vectors, "toy", rows=rows, least=least, seed=seed)
 
 
 @pytest.mark.parametrize("d", [1, 3, 6, 7, 12])
@@ -123,16 +123,25 @@ def test_exchanges_keep_groups_and_sizes():
     rng = np.random.default_rng(0)
     label = np.arange(400) < 200
     group = np.arange(400) // 4
-    drawn = np.array(list(exchanges(label, group, 200, False, 50, rng)))
+    drawn = np.array(list(exchanges(label, group, False, 50, rng)))
     assert np.all(drawn.sum(axis=1) == 200)
     assert np.all(drawn.reshape(50, 100, 4) == drawn.reshape(50, 100, 4)[:, :, :1])
     pairs = np.tile(np.arange(200), 2)
-    drawn = np.array(list(exchanges(label, pairs, 200, True, 50, rng)))
+    drawn = np.array(list(exchanges(label, pairs, True, 50, rng)))
     assert np.all(drawn[:, :200] != drawn[:, 200:])
 
 
 def test_group_error_adds_within_groups():
     assert group_error(np.array([1.0, 2.0, -3.0]), np.array([0, 0, 1])) == pytest.approx(np.sqrt(18.0))
+
+
+@pytest.mark.parametrize("metric", [memorisation.METRIC, nplm.METRIC, prdc.METRIC], ids=lambda metric: metric.name)
+def test_samples_without_features_are_told(metric):
+    sample = line(60, 1)
+    bare = Sample(Schema((), (), LINE.fields), sample.columns, event_id=sample.event_id, source="bare")
+    train = {"train": bare} if metric.needs_train else {}
+    with pytest.raises(DataError, match=f"metric {metric.name}: bare has no responses or conditions to compare"):
+        metric.compute(bare, bare, metric.options(), seed=1, **train)
 
 
 def test_too_few_rows_are_told():

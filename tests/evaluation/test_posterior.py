@@ -10,8 +10,9 @@ from scipy.stats import kstest
 
 from parhelion.errors import ConfigError, DataError, ShapeError
 from parhelion.evaluation.calibration import contraction, ellipsoid_ranks, ranks, tarp, tarp_reference
+from parhelion.evaluation.intervals import binomial_interval
 from parhelion.evaluation.posterior import PosteriorOptions, posterior
-from parhelion.evaluation.uniformity import clopper_pearson, coverage, uniformity
+from parhelion.evaluation.uniformity import coverage, uniformity
 from parhelion.sample import Field, Sample, Schema
 
 SCHEMA = Schema((Field("x", "", (2,)),), (Field("a", "GeV"), Field("b")))
@@ -174,7 +175,7 @@ def test_clopper_pearson_agrees_with_scipy():
 
     for k, n in ((0, 10), (3, 10), (10, 10), (70, 100)):
         expected = binomtest(k, n).proportion_ci(0.6827, method="exact")
-        assert clopper_pearson(k / n, n) == pytest.approx((expected.low, expected.high), abs=1e-12)
+        assert binomial_interval(k, n) == pytest.approx((expected.low, expected.high), abs=1e-12)
 
 
 def test_contraction_of_constant_truths_is_zero():

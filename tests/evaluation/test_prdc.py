@@ -134,5 +134,7 @@ def test_constant_columns_atoms_and_mistakes(pid):
         prdc(reference.take(slice(0, 3)), reference, FAST, seed=1)
     with pytest.raises(ConfigError, match="no field DLLmu"):
         prdc(reference, reference, replace(FAST, fields=("DLLmu",)), seed=1)
+    with pytest.raises(DataError, match="x has 2 columns and y has 3"):
+        neighbourhoods(np.ones((9, 2)), np.ones((9, 3)), 2)
     with pytest.raises(ConfigError, match="neighbours 0"):
         PrdcOptions(neighbours=0)

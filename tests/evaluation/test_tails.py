@@ -10,7 +10,8 @@ import pytest
 from scipy import stats
 
 from parhelion.errors import ConfigError, DataError
-from parhelion.evaluation.tail_fits import binomial_interval, fit_shape, hill_index, pareto_index, ratio_interval
+from parhelion.evaluation.intervals import binomial_interval, ratio_interval
+from parhelion.evaluation.tail_fits import fit_shape, hill_index, pareto_index
 from parhelion.evaluation.tails import METRIC, TailOptions, tails
 from parhelion.sample import Field, Sample, Schema
 from parhelion.simulators.toys import Camel, LogNormalTerms, Pareto, as_sample, draw, simulate

@@ -10,8 +10,9 @@ from pydantic import TypeAdapter
 from sklearn.metrics import r2_score
 
 from parhelion.errors import ConfigError, DataError
+from parhelion.evaluation.learners import regressed_weight
 from parhelion.evaluation.train_on_generated import Task, TrainOnGeneratedOptions, train_on_generated
-from parhelion.evaluation.transfer import Examples, r_squared, training_weight, transfer
+from parhelion.evaluation.transfer import Examples, r_squared, transfer
 
 QUICK = {"trees": 12, "blocks": 3}
 SPECIES = TrainOnGeneratedOptions((Task("Type"),), sizes=(100,), **QUICK)
@@ -37,17 +38,17 @@ def test_r_squared_refuses_constant_targets_and_weights_without_sum():
         r_squared(np.arange(4.0), np.zeros(4), [1.0, -1.0, 1.0, -1.0])
 
 
-def test_training_weights_are_the_conditional_mean():
+def test_regressed_weights_are_the_conditional_mean():
     rng = np.random.default_rng(0)
     x = rng.uniform(-1, 1, size=(4000, 1))
     weight = np.where(rng.random(4000) < 0.5, 3.0, -1.0) * (x[:, 0] > 0)
-    found = training_weight(x, weight)
+    found = regressed_weight(x, weight)
     assert found.min() >= 0
     assert found[x[:, 0] > 0.1].mean() == pytest.approx(1.0, abs=0.15)
     assert found[x[:, 0] < -0.1].mean() == pytest.approx(0.0, abs=0.05)
-    assert training_weight(x, np.abs(weight)) is not weight
+    assert regressed_weight(x, np.abs(weight)) is not weight
     positive = np.ones(4000)
-    assert training_weight(x, positive) is positive
+    assert regressed_weight(x, positive) is positive
 
 
 def linear(n, seed, *, noise=1.0, first_group=0):
@@ -67,6 +68,7 @@ def test_a_noisy_teacher_is_worse_at_every_size():
     # At most 1/2 of the variance can be explained on the reference, and 1/10 on the other sample.
     assert 0.35 < steps[-1].reference_reference.value < 0.5
     assert steps[-1].reverse_gap.value > 0.2
+    assert np.isnan(steps[0].reverse_gap.value)
 
 
 def test_the_reference_teaches_itself_no_better(pid):

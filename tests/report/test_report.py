@@ -17,6 +17,7 @@ import report_toys as toys
 
 from parhelion.errors import WriteError
 from parhelion.evaluation import (
+    METRICS,
     AucMapOptions,
     AucPair,
     ClassifierOptions,
@@ -160,6 +161,18 @@ def test_report_says_what_was_trained_on_what(full):
         assert part in text
 
 
+def test_many_requirements_that_are_met_are_folded(small):
+    passed, failed = (replace(small.verdict.outcomes[0], status=status) for status in ("pass", "fail"))
+    text = render_report(replace(small, verdict=Verdict((*[passed] * 5, failed))))
+    page = text[text.index('id="physics"') :]
+    before, folded = page.split("<details>", 1)
+    assert before.count('<li><span class="pill') == before.count("pill fail") == 1
+    folded = folded.split("</details>")[0]
+    assert "5 requirements are met" in folded
+    assert folded.count("<li>") == 5
+    assert "<details>" not in render_report(replace(small, verdict=Verdict((passed,) * 4)))
+
+
 def test_every_figure_has_a_caption_with_event_numbers(full):
     captions = re.findall(r"<figcaption>(.*?)</figcaption>", full[1], flags=re.DOTALL)
     assert len(captions) == full[1].count("<figure ") == 8
@@ -211,7 +224,7 @@ def test_a_verdict_has_three_outcomes(small, status, word):
     outcome = replace(small.verdict.outcomes[0], status=status, events_needed=1_234_567 if status != "pass" else None)
     text = Page(render_report(replace(small, results=[], verdict=Verdict((outcome,))))).text
     assert f"Verdict {word} " in text
-    assert ("About 1,234,567 test events would decide." in text) == (status == "cannot tell")
+    assert ("About 1,234,567 test rows of that comparison would decide." in text) == (status == "cannot tell")
 
 
 def test_usable_sample_size_stands_beside_the_verdict(small, monkeypatch):
@@ -290,6 +303,12 @@ def test_outcomes_in_plain_words(changes, expected):
     assert expected in explain(outcome(**changes))
 
 
+def test_every_number_that_requirements_can_bound_is_explained():
+    for name, metric in METRICS.items():
+        for quantity in metric.quantities:
+            assert "said by the outcome" not in explain(outcome(metric=name, quantity=quantity)), (name, quantity)
+
+
 def test_headline_counts_and_names_failures():
     passed = outcome(passed=True)
     assert headline({"passed": True, "outcomes": [passed, passed]}) == "All 2 requirements are met."
@@ -304,11 +323,13 @@ def test_headline_says_how_many_events_would_decide():
     found = headline({"status": "cannot tell", "passed": False, "outcomes": [outcome(passed=True), unclear]})
     assert found == (
         "1 of 2 requirements cannot be decided with this sample: auc_map (max) on K-pi. "
-        "About 250,000 test events would decide."
+        "About 250,000 test rows of that comparison would decide."
     )
     both = headline({"status": "fail", "passed": False, "outcomes": [outcome(status="fail"), unclear]})
     assert both.startswith("1 of 2 requirements is not met: ")
     assert "cannot be decided" in both
+    two = headline({"outcomes": [unclear, {**unclear, "events_needed": 90_000}, {**unclear, "events_needed": None}]})
+    assert two.endswith("At most about 250,000 test rows of each comparison would decide 2 of them.")
     unknown = headline({"status": "cannot tell", "passed": False, "outcomes": [outcome(status="cannot tell")]})
     assert unknown.endswith("on K-pi.")
     every = outcome(quantity=None, where="P 3 to 9", status="fail")

@@ -8,16 +8,13 @@ from scipy import integrate, stats
 
 from parhelion.errors import ConfigError, ShapeError
 from parhelion.simulators.toys import (
-    SIMULATORS,
     Camel,
     LogNormalTerms,
     Pareto,
     Shell,
     as_sample,
     draw,
-    schema_of,
     simulate,
-    stream,
 )
 
 TOYS = [Camel(), Camel(share=0.3, width=0.7), Shell(), Shell(5), LogNormalTerms(3), Pareto(2.5)]
@@ -101,16 +98,6 @@ def test_an_event_belongs_to_its_seed_and_id():
     assert np.array_equal(sample.event_id, np.arange(5, 15))
     assert [f.name for f in sample.schema.response] == ["x0", "x1", "x2"]
     assert [f.name for f in as_sample(np.zeros(3)).schema.response] == ["x"]
-
-
-@pytest.mark.parametrize("name", SIMULATORS)
-def test_streams_do_not_depend_on_their_chunks(name):
-    whole, parts = list(stream(name, 50, 3)), list(stream(name, 50, 3, chunk=20))
-    assert [len(p) for p in parts] == [20, 20, 10]
-    assert np.array_equal(whole[0].response, np.concatenate([p.response for p in parts]))
-    assert whole[0].schema == schema_of(name)
-    with pytest.raises(ConfigError, match="the toys are camel"):
-        schema_of("dromedary")
 
 
 def test_mistakes_are_told_in_one_sentence():

@@ -19,6 +19,7 @@ from parhelion.evaluation.alone import compare_arrays
 from parhelion.evaluation.amplification import METRIC as AMPLIFICATION
 from parhelion.evaluation.amplification import AmplificationOptions
 from parhelion.evaluation.auc import auc, bootstrap_auc, delong, placements
+from parhelion.evaluation.auc_map import METRIC as AUC_MAP
 from parhelion.evaluation.auc_map import AucMapOptions, AucPair, auc_map
 from parhelion.evaluation.boundaries import METRIC as BOUNDARIES
 from parhelion.evaluation.boundaries import BoundariesOptions
@@ -26,10 +27,12 @@ from parhelion.evaluation.classifier import METRIC as CLASSIFIER
 from parhelion.evaluation.classifier import ClassifierOptions, classifier
 from parhelion.evaluation.classifier_weights import METRIC as CLASSIFIER_WEIGHTS
 from parhelion.evaluation.classifier_weights import ClassifierWeightsOptions
+from parhelion.evaluation.correlation import METRIC as CORRELATION
 from parhelion.evaluation.correlation import CorrelationOptions, correlation
 from parhelion.evaluation.differential import METRIC as DIFFERENTIAL
 from parhelion.evaluation.differential import DifferentialOptions
 from parhelion.evaluation.distances import separation_power, wasserstein
+from parhelion.evaluation.efficiency import METRIC as EFFICIENCY
 from parhelion.evaluation.efficiency import Cut, EfficiencyOptions, efficiency
 from parhelion.evaluation.frechet import METRIC as FRECHET
 from parhelion.evaluation.frechet import FrechetOptions
@@ -51,6 +54,7 @@ from parhelion.evaluation.sigma import METRIC as SIGMA
 from parhelion.evaluation.sigma import SigmaOptions
 from parhelion.evaluation.sliced import METRIC as SLICED
 from parhelion.evaluation.sliced import SlicedOptions
+from parhelion.evaluation.structure import METRIC as STRUCTURE
 from parhelion.evaluation.structure import StructureOptions, structure
 from parhelion.evaluation.tails import METRIC as TAILS
 from parhelion.evaluation.tails import TailOptions
@@ -117,10 +121,10 @@ METRICS: dict[str, Metric] = {
         USABLE_SIZE,
         CLASSIFIER,
         CLASSIFIER_WEIGHTS,
-        Metric("auc_map", AucMapOptions, auc_map, ("mean", "max", "chi2_ndf", "max_pull"), "physics"),
-        Metric("efficiency", EfficiencyOptions, efficiency, ("max", "mean", "chi2_ndf", "max_pull"), "physics"),
-        Metric("structure", StructureOptions, structure, ("differing", "max_difference", "chi2_ndf"), "physics"),
-        Metric("correlation", CorrelationOptions, correlation, ("max", "mean", "chi2_ndf", "max_pull"), "physics"),
+        AUC_MAP,
+        EFFICIENCY,
+        STRUCTURE,
+        CORRELATION,
         SIGMA,
         TRAIN_ON_GENERATED,
         BOUNDARIES,
@@ -178,11 +182,12 @@ def evaluate(
     """
     for name, options in metrics:
         _require_metric(name, options)
+        _require_train(METRICS[name], train)
     ours, theirs = (thin(sample, max_rows, seed) for sample in (reference, generated))
     other = None if null_reference is None else thin(null_reference, max_rows, seed)
     results = []
     for name, options in metrics:
-        known = _companions(METRICS[name], train)
+        known = {"train": train} if METRICS[name].needs_train else {}
         found = METRICS[name].compute(ours, theirs, options, seed=seed, **known)
         if other is not None:
             null = {r.on: r for r in METRICS[name].compute(ours, other, options, seed=seed, **known)}
@@ -211,13 +216,11 @@ def _require_metric(name: str, options: object) -> None:
         raise ConfigError(msg)
 
 
-def _companions(metric: Metric, train: Sample | None) -> dict[str, Sample]:
-    if not metric.needs_train:
-        return {}
-    if train is None:
+def _require_train(metric: Metric, train: Sample | None) -> None:
+    """Find out before the work, not after it."""
+    if metric.needs_train and train is None:
         msg = f"metric {metric.name} compares with the training sample, and none is given; give it (--train)"
         raise ConfigError(msg)
-    return {"train": train}
 
 
 def _with_null(result: MetricResult, null: MetricResult | None) -> MetricResult:

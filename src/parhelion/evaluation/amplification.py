@@ -299,10 +299,8 @@ def _one_field(whole: Comparison, train: Sample, name: str, options: Amplificati
     inverse = np.array([w.inverse.value for w in found])
     error = np.array([w.inverse.error for w in found])
     spread = np.array([w.inverse.null_error for w in found])
-    with np.errstate(divide="ignore"):
-        factor = np.where(inverse > 0, 1 / np.where(inverse > 0, inverse, 1.0), np.nan)
-        upper = inverse + 1.645 * np.maximum(error, spread)
-        low = np.where(upper > 0, 1 / np.where(upper > 0, upper, 1.0), np.nan)
+    upper = inverse + 1.645 * np.maximum(error, spread)
+    factor, low = (np.divide(1.0, v, out=np.full(len(found), np.nan), where=v > 0) for v in (inverse, upper))
     main = found[0]
     return MetricResult(
         name=NAME,

@@ -120,7 +120,8 @@ class ResampledAuc:
 
     Notes
     -----
-    A replica only changes how often each row counts, so the sorted order serves all of them: O(N log N) once, then
+    A replica only changes how often each row counts. The scores are sorted once, and each negative learns how many
+    positives lie below it; a cumulative sum over the positives then answers every negative: O(N log N) once, then
     O(N) a replica.
     """
 
@@ -133,13 +134,12 @@ class ResampledAuc:
     ) -> None:
         s, w = _scores(positive, positive_weight, "positive")
         t, v = _scores(negative, negative_weight, "negative")
-        scores = np.concatenate([s, t])
-        order = np.argsort(scores, kind="stable")
-        ordered = scores[order]
-        self._order = order
-        self._starts = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]])
-        self._positive = np.concatenate([w, np.zeros(len(t))])[order][:, None]
-        self._negative = np.concatenate([np.zeros(len(s)), v])[order][:, None]
+        self._up, self._down = np.argsort(s, kind="stable"), np.argsort(t, kind="stable")
+        s, t = s[self._up], t[self._down]
+        self._positive, self._negative = w[self._up][:, None], v[self._down][:, None]
+        self._left = np.searchsorted(s, t, side="left")
+        self._right = np.searchsorted(s, t, side="right")
+        self._tied = not np.array_equal(self._left, self._right)
 
     def __call__(self, counts: npt.NDArray[np.integer]) -> FloatArray:
         """AUC of each replica.
@@ -152,19 +152,23 @@ class ResampledAuc:
         Returns
         -------
         ndarray
-            Shape (replicas,). NaN where a replica's sum of weights is not positive.
+            Shape (replicas,). NaN where a replica's sum of weights is not positive on both sides.
         """
-        multiplicity = counts[self._order]
-        p = self._positive * multiplicity
-        q = self._negative * multiplicity
-        if len(self._starts) < len(self._order):
-            p = np.add.reduceat(p, self._starts, axis=0)
-            q = np.add.reduceat(q, self._starts, axis=0)
-        below = np.cumsum(q, axis=0)
-        total = np.sum(p, axis=0) * below[-1]
-        below -= 0.5 * q
-        area = np.einsum("ij,ij->j", p, below)
-        out: FloatArray = np.divide(area, total, out=np.full(len(area), np.nan), where=total > 0)
+        n = len(self._up)
+        return self.in_order(counts[:n][self._up], counts[n:][self._down])
+
+    def in_order(self, positive: npt.NDArray[np.integer], negative: npt.NDArray[np.integer]) -> FloatArray:
+        """AUC of each replica, for counts of shapes (n, replicas) and (m, replicas) in the order of rising scores."""
+        cumulative = np.zeros((len(positive) + 1, positive.shape[1]))
+        np.cumsum(self._positive * positive, axis=0, out=cumulative[1:])
+        q = self._negative * negative
+        below = cumulative[self._left]
+        if self._tied:
+            below = 0.5 * (below + cumulative[self._right])
+        total, other = cumulative[-1], np.sum(q, axis=0)
+        area = np.full(len(total), np.nan)
+        np.divide(np.einsum("ij,ij->j", q, below), total * other, out=area, where=(total > 0) & (other > 0))
+        out: FloatArray = 1.0 - area
         return out
 
 
@@ -179,11 +183,9 @@ def auc_replicas(
     replicas: int = 200,
     seed: int,
 ) -> FloatArray:
-    """AUC of bootstrap replicas, with one sort for all of them.
+    """AUC of bootstrap replicas, with one sort for all of them (see `ResampledAuc`).
 
-    The scores are sorted once, and each negative learns how many positives lie below it. A replica draws how often
-    each group occurs, Poisson with mean 1; a cumulative sum over the positives then answers every negative. That is
-    O(n + m) a replica, against a sort each in the plain bootstrap.
+    A replica draws how often each group occurs, Poisson with mean 1.
 
     Parameters
     ----------
@@ -209,30 +211,15 @@ def auc_replicas(
     ShapeError
         Scores, weights and groups differ in length.
     """
-    s, w = _scores(positive, positive_weight, "positive")
-    t, v = _scores(negative, negative_weight, "negative")
-    up, down = np.argsort(s, kind="stable"), np.argsort(t, kind="stable")
-    s, w, t, v = s[up], w[up], t[down], v[down]
-    left = np.searchsorted(s, t, side="left")
-    right = np.searchsorted(s, t, side="right")
-    tied = not np.array_equal(left, right)
-    groups = _groups(positive_group, negative_group, len(s), len(t))
-    rng = np.random.default_rng(seed)
-    found = np.full(replicas, np.nan)
-    cumulative = np.zeros(len(s) + 1)
-    size = len(s) + len(t) if groups is None else int(max(g.max() for g in groups)) + 1
-    for b, column in enumerate(poisson_counts(size, replicas, rng, block=1)):
-        counts = column[:, 0]
+    area = ResampledAuc(positive, negative, positive_weight, negative_weight)
+    n, m = np.size(positive), np.size(negative)
+    group = _groups(positive_group, negative_group, n, m)
+    size = n + m if group is None else int(group.max()) + 1
+    found = np.empty(replicas)
+    for b, counts in enumerate(poisson_counts(size, replicas, np.random.default_rng(seed), block=1)):
         # Independent rows are exchangeable, so that counts can be drawn in the order of the scores.
-        n = counts[: len(s)] if groups is None else counts[groups[0][up]]
-        m = counts[len(s) :] if groups is None else counts[groups[1][down]]
-        np.cumsum(w * n, out=cumulative[1:])
-        q = v * m
-        below = 0.5 * (cumulative[left] + cumulative[right]) if tied else cumulative[left]
-        total = cumulative[-1] * np.sum(q)
-        if cumulative[-1] > 0 and total > 0:
-            found[b] = float(q @ below) / total
-    return 1.0 - found
+        found[[b]] = area.in_order(counts[:n], counts[n:]) if group is None else area(counts[group])
+    return found
 
 
 def bootstrap_auc(
@@ -319,7 +306,8 @@ def _scores(scores: npt.ArrayLike, weight: npt.ArrayLike | None, side: str) -> t
 
 def _groups(
     positive: npt.ArrayLike | None, negative: npt.ArrayLike | None, n: int, m: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]] | None:
+) -> npt.NDArray[np.int64] | None:
+    """Groups of all rows, positives first, as 0, 1, 2, ..."""
     if positive is None and negative is None:
         return None
     if positive is None or negative is None:
@@ -329,8 +317,7 @@ def _groups(
     if given[0].shape != (n,) or given[1].shape != (m,):
         msg = f"AUC: groups have shapes {given[0].shape} and {given[1].shape}, expected ({n},) and ({m},)"
         raise ShapeError(msg)
-    _, compact = np.unique(np.concatenate(given), return_inverse=True)
-    return compact[:n], compact[n:]
+    return np.unique(np.concatenate(given), return_inverse=True)[1]
 
 
 def _share_below(scores: FloatArray, weight: FloatArray, at: FloatArray) -> FloatArray:

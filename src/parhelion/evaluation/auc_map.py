@@ -14,6 +14,7 @@ from parhelion.evaluation.binning import bin_index, category_code, make_edges, s
 from parhelion.evaluation.bootstrap import poisson_counts
 from parhelion.evaluation.comparison import Comparison, Influence, compare
 from parhelion.evaluation.null import difference_quantities, safe_ratio
+from parhelion.evaluation.registry import Metric
 from parhelion.evaluation.result import Bin, MetricResult
 from parhelion.sample import Sample
 from parhelion.weights import summarise
@@ -296,3 +297,6 @@ def _bootstrap(
         )
         blocks.append((second - first).T)
     return np.concatenate(blocks, axis=0)
+
+
+METRIC = Metric(NAME, AucMapOptions, auc_map, ("mean", "max", "chi2_ndf", "max_pull"), "physics")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import expit
 
 from parhelion.evaluation.binning import bin_index, make_edges
 from parhelion.evaluation.cross_fit import Columns, Rows
-from parhelion.evaluation.learners import expit
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -42,13 +43,13 @@ class Region:
     weight_error: float
 
 
-def mean_ratio_by_bin(ratio: FloatArray, weight: FloatArray, group: IntArray, index: IntArray, bins: int) -> FloatArray:
-    """Mean density ratio of generated rows in bins, and its clustered error for given ratios.
+def mean_by_bin(values: FloatArray, weight: FloatArray, group: IntArray, index: IntArray, bins: int) -> FloatArray:
+    """Mean of a number in bins, and its clustered error for given numbers.
 
     Parameters
     ----------
-    ratio, weight, group, index
-        Density ratio, signed weight, group and bin (0 to `bins` - 1) of each generated row, shape (m,).
+    values, weight, group, index
+        The number, signed weight, group and bin (0 to `bins` - 1) of each row, shape (n,).
     bins
         Number of bins.
 
@@ -60,8 +61,8 @@ def mean_ratio_by_bin(ratio: FloatArray, weight: FloatArray, group: IntArray, in
     total = np.bincount(index, weight, bins)
     usable = total > 0
     safe = np.where(usable, total, 1.0)
-    mean = np.bincount(index, weight * ratio, bins) / safe
-    variance = clustered_variance(weight * (ratio - mean[index]) / safe[index], group, index, bins)
+    mean = np.bincount(index, weight * values, bins) / safe
+    variance = clustered_variance(weight * (values - mean[index]) / safe[index], group, index, bins)
     return np.where(usable, np.stack([mean, np.sqrt(variance)]), np.nan)
 
 
@@ -107,7 +108,7 @@ def blame_features(columns: Columns, ours: Rows, theirs: Rows, ratio: FloatArray
             count = len(edges) - 1
             index = np.clip(bin_index(values, edges), 0, count - 1)
             what = {"edges": edges, "unit": columns.units[j]}
-        mean, error = mean_ratio_by_bin(ratio, theirs.weight, theirs.group, index, count)
+        mean, error = mean_by_bin(ratio, theirs.weight, theirs.group, index, count)
         seen = np.isfinite(mean) & (error > 0)
         pulls[name] = float(np.sqrt(np.mean(((mean[seen] - 1) / error[seen]) ** 2))) if seen.any() else 0.0
         found[name] = {**what, "mean": mean, "error": error, "pull": pulls[name]}
@@ -145,12 +146,11 @@ def blame_regions(
     ).fit(features, np.concatenate([reference_log, generated_log]), sample_weight=weight)
     leaf = np.asarray(tree.apply(features), dtype=np.int64)
     boxes = _boxes(tree.tree_, columns)
+    ratio = np.exp(generated_log)
     found = []
     for node in np.unique(leaf):
         inside = leaf == node
-        found.append(
-            _region(boxes[int(node)], inside[: len(w)], inside[len(w) :], w, v, ours, theirs, np.exp(generated_log))
-        )
+        found.append(_region(boxes[int(node)], inside[: len(w)], inside[len(w) :], w, v, ours, theirs, ratio))
     return sorted(found, key=lambda r: -abs(r.reference - r.generated))
 
 
@@ -180,15 +180,10 @@ def reliability(
     edges = np.unique(np.quantile(x, np.linspace(0, 1, bins + 1)))
     count = max(len(edges) - 1, 1)
     index = np.clip(np.searchsorted(edges, x, side="right") - 1, 0, count - 1)
-    total = np.bincount(index, weight, count)
-    usable = total > 0
-    safe = np.where(usable, total, 1.0)
-    observed = np.bincount(index, weight * label, count) / safe
-    predicted = np.bincount(index, weight * expit(x), count) / safe
     group = np.concatenate([ours.group, theirs.group])
-    variance = clustered_variance(weight * (label - observed[index]) / safe[index], group, index, count)
-    found = {"predicted": predicted, "observed": observed, "error": np.sqrt(variance)}
-    return {name: np.where(usable, values, np.nan) for name, values in found.items()}
+    predicted = mean_by_bin(expit(x), weight, group, index, count)[0]
+    observed, error = mean_by_bin(label, weight, group, index, count)
+    return {"predicted": predicted, "observed": observed, "error": error}
 
 
 def _region(
@@ -207,14 +202,13 @@ def _region(
     quotient = reference / generated
     influence = np.concatenate([w * (ours_in - reference), -quotient * v * (theirs_in - generated)]) / generated
     sums = np.bincount(np.concatenate([ours.group, theirs.group]), influence)
-    mean, error = mean_ratio_by_bin(ratio, v, theirs.group, theirs_in.astype(np.int64), 2)[:, 1]
+    mean, error = mean_by_bin(ratio, v, theirs.group, theirs_in.astype(np.int64), 2)[:, 1]
     return Region(cuts, reference, generated, quotient, float(np.sqrt(np.sum(sums**2))), float(mean), float(error))
 
 
-def _boxes(tree: object, columns: Columns) -> dict[int, str]:
+def _boxes(tree: Any, columns: Columns) -> dict[int, str]:
     """Words for each leaf of a fitted tree."""
-    left, right = np.asarray(tree.children_left), np.asarray(tree.children_right)  # type: ignore[attr-defined]
-    feature, threshold = np.asarray(tree.feature), np.asarray(tree.threshold)  # type: ignore[attr-defined]
+    left, right = tree.children_left, tree.children_right
     words = {}
     stack: list[tuple[int, dict[int, tuple[float, float]]]] = [(0, {})]
     while stack:
@@ -223,7 +217,7 @@ def _boxes(tree: object, columns: Columns) -> dict[int, str]:
             parts = [_cut(columns, j, low, high) for j, (low, high) in sorted(bounds.items())]
             words[node] = " and ".join(parts) or "all rows"
             continue
-        j, at = int(feature[node]), float(threshold[node])
+        j, at = int(tree.feature[node]), float(tree.threshold[node])
         low, high = bounds.get(j, (-np.inf, np.inf))
         stack += [(int(left[node]), {**bounds, j: (low, min(high, at))})]
         stack += [(int(right[node]), {**bounds, j: (max(low, at), high)})]

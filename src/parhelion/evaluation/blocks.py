@@ -31,6 +31,7 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 MINIMUM = 4
+_HISTOGRAM_BINS = 40
 
 
 @dataclass(frozen=True)
@@ -101,10 +102,8 @@ def blocks_of(comparison: Comparison, count: int, rng: np.random.Generator) -> B
     )
 
 
-def blocks_of_rows(
-    n: int, m: int, *, paired: bool = False, group: npt.ArrayLike | None = None, count: int = 50, seed: int = 0
-) -> Blocks:
-    """Blocks for arrays of n and m rows that carry no groups.
+def blocks_of_rows(n: int, m: int, *, paired: bool = False, count: int = 50, seed: int = 0) -> Blocks:
+    """Blocks for arrays of n and m rows, each row a group of its own.
 
     Parameters
     ----------
@@ -112,8 +111,6 @@ def blocks_of_rows(
         Numbers of rows.
     paired
         Row i of one belongs to row i of the other.
-    group
-        Group of each row if paired, shape (n,); each row is its own if not given.
     count
         Number of blocks.
     seed
@@ -122,14 +119,12 @@ def blocks_of_rows(
     Raises
     ------
     DataError
-        Paired arrays have different lengths, or there are fewer than 4 groups.
+        Paired arrays have different lengths, or there are fewer than 4 rows.
     """
     if paired and n != m:
         msg = f"paired arrays have {n} and {m} rows, expected equal numbers"
         raise DataError(msg)
-    ours = np.arange(n) if group is None else np.asarray(group, dtype=np.int64)
-    theirs = ours if paired else np.arange(m)
-    return deal_blocks(ours, theirs, paired=paired, count=count, rng=np.random.default_rng(seed))
+    return deal_blocks(np.arange(n), np.arange(m), paired=paired, count=count, rng=np.random.default_rng(seed))
 
 
 class Contrasts:
@@ -178,6 +173,11 @@ class Contrasts:
         )
         zero = np.zeros((count, count))
         self.units = np.concatenate([ours, theirs], axis=1) if paired else np.block([[ours, zero], [zero, theirs]])
+
+    def jackknife_error(self, gram: FloatArray) -> float:
+        """Standard error of the squared distance by the jackknife, from the scalar products of the sums, (2K, 2K)."""
+        deleted = np.einsum("ki,ij,kj->k", self.deleted, gram, self.deleted, optimize=True)
+        return float(jackknife(0.0, deleted)[1])
 
 
 class SignNull:
@@ -257,10 +257,10 @@ def by_block(block: IntArray, count: int) -> tuple[npt.NDArray[np.intp], IntArra
     return order, np.concatenate([[0], np.cumsum(np.bincount(block, minlength=count))])
 
 
-def draws_histogram(draws: FloatArray, bins: int = 40) -> dict[str, FloatArray]:
-    """Histogram of draws for a figure: ``edges`` (bins + 1), ``density`` (bins)."""
+def draws_histogram(draws: FloatArray) -> dict[str, FloatArray]:
+    """Histogram of draws for a figure: ``edges``, shape (41,), and ``density``, shape (40,)."""
     low, high = float(draws.min()), float(draws.max())
     if high <= low:
         low, high = low - 0.5, high + 0.5
-    density, edges = np.histogram(draws, bins=bins, range=(low, high), density=True)
+    density, edges = np.histogram(draws, bins=_HISTOGRAM_BINS, range=(low, high), density=True)
     return {"edges": edges, "density": density}

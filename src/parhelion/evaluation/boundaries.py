@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -47,6 +47,8 @@ class Expression(Selection):
         The text has a syntax error or something that is not allowed; the message gives the character.
     """
 
+    kind: ClassVar[str] = "expression"
+
     def values(self, sample: Sample) -> FloatArray:
         """The expression in every row, shape (n,); not finite where it has no value.
 
@@ -57,20 +59,13 @@ class Expression(Selection):
         """
         rows = len(sample)
         self.require(sample.columns, sample.source)
-        with np.errstate(all="ignore"):
-            try:
-                found = np.asarray(self._evaluate(self._tree, sample.columns))
-            except (TypeError, ValueError, IndexError, OverflowError) as error:
-                raise self._error(0, str(error)) from None
+        found = self.evaluate(sample.columns)
         if found.dtype.kind not in "iuf":
             raise self._error(0, "the result is a truth value, expected a number; the relation has a field of its own")
         if found.ndim != 0 and found.shape != (rows,):
             detail = f"the result has shape {found.shape}, expected one number a row; index a vector as p[0]"
             raise self._error(0, detail)
         return np.broadcast_to(found, (rows,)).astype(np.float64)
-
-    def _error(self, offset: int, detail: str) -> DataError:
-        return DataError(f"expression {self.text!r}, character {offset + self._shift}: {detail}")
 
 
 @dataclass(frozen=True)

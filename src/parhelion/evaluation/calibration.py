@@ -85,13 +85,25 @@ def tarp_reference(
     -------
     ndarray
         Shape (n, d).
+
+    Raises
+    ------
+    ShapeError
+        Parameters, data or weights do not fit.
     """
     t = np.asarray(theta, dtype=np.float64)
+    known = np.empty((len(t), 0)) if x is None else np.asarray(x, dtype=np.float64)
     w = np.ones(len(t)) if weight is None else np.asarray(weight, dtype=np.float64)
+    if t.ndim != 2 or known.ndim != 2 or len(known) != len(t) or w.shape != (len(t),):
+        msg = (
+            f"TARP: truths, data and weights have shapes {t.shape}, {known.shape} and {w.shape}, expected (n, d), "
+            "(n, k) and (n,)"
+        )
+        raise ShapeError(msg)
     rng = np.random.default_rng([_STREAM, seed])
     points = rng.normal(size=t.shape)
-    if x is not None and np.asarray(x).shape[1] > 0 and len(t) > 1:
-        points = np.sqrt(0.5) * (points + _guessed(t, np.asarray(x, dtype=np.float64), rng))
+    if known.shape[1] > 0 and len(t) > 1:
+        points = np.sqrt(0.5) * (points + _guessed(t, known, rng))
     (centre, scale), _ = _standardised(t, w)
     return centre + scale * points
 
@@ -122,6 +134,11 @@ def tarp(
     ndarray
         Shape (n,), uniform in (0, 1) for calibrated draws. The expected coverage probability at alpha is the share of
         the rows below alpha.
+
+    Raises
+    ------
+    ShapeError
+        The shapes do not fit.
     """
     t, s = _checked(theta, draws)
     points = np.asarray(reference, dtype=np.float64)
@@ -155,6 +172,11 @@ def ellipsoid_ranks(theta: npt.ArrayLike, draws: npt.ArrayLike, *, seed: int = 0
     -------
     ndarray
         Shape (n,), uniform in (0, 1) for calibrated draws; near 1 where the draws are too narrow or biased.
+
+    Raises
+    ------
+    ShapeError
+        The shapes do not fit.
     """
     t, s = _checked(theta, draws)
     rng = np.random.default_rng([_STREAM, seed])
@@ -188,6 +210,11 @@ def contraction(
     tuple of ndarray
         Contraction of each parameter and its standard error for independent rows, shapes (d,). 0 and 0 where the
         truths are constant.
+
+    Raises
+    ------
+    ShapeError
+        The shapes do not fit.
     """
     t, s = _checked(theta, draws)
     w = np.ones(len(t)) if weight is None else np.asarray(weight, dtype=np.float64)

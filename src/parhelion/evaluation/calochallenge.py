@@ -9,20 +9,22 @@ one, c = d + d (d + 1) / 4. The modes ``unbiased`` of `frechet` and `kernel_dist
 from __future__ import annotations
 
 import warnings
-from typing import Final
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 from scipy.optimize import OptimizeWarning, curve_fit
 
-from parhelion.errors import DataError
+from parhelion.errors import ConfigError, DataError
+from parhelion.evaluation.features import Scaling
 from parhelion.evaluation.moments import gaussian_frechet
-from parhelion.evaluation.null import tail_probability
+from parhelion.evaluation.null import against_null
 from parhelion.evaluation.result import Quantity
 from parhelion.evaluation.tensors import Quartic, dense_sums, fits_tensors, quartic
 from parhelion.evaluation.vectors import checked_pair
 
 FloatArray = npt.NDArray[np.float64]
+Mode = Literal["unbiased", "calochallenge"]
 
 CALOCHALLENGE_SEED: Final = 42
 _SEED_STEP: Final = 1000
@@ -63,9 +65,12 @@ def calochallenge_fpd(
 
     Raises
     ------
+    ConfigError
+        Batches of fewer than 2 rows.
     DataError
         The arrays do not fit together, or a sample has fewer rows than the largest batch.
     """
+    _require_pairs("min_samples", min_samples)
     ours, theirs, _, _ = checked_pair(x, y, None, None)
     _require_rows("max_samples", max_samples, len(ours), len(theirs))
     # The order of operations fixes the rounding down, and with it the published sizes.
@@ -129,9 +134,12 @@ def calochallenge_kpd(
 
     Raises
     ------
+    ConfigError
+        Batches of fewer than 2 rows.
     DataError
         The arrays do not fit together, or a sample has fewer rows than a batch.
     """
+    _require_pairs("batch_size", batch_size)
     ours, theirs, _, _ = checked_pair(x, y, None, None)
     _require_rows("batch_size", batch_size, len(ours), len(theirs))
     found = []
@@ -155,6 +163,22 @@ def _mmd(x: FloatArray, y: FloatArray) -> float:
         (xx, xy), (_, yy) = dense_sums(np.concatenate([x, y]), np.repeat(np.eye(2), n, axis=0))
     own = sum(float(np.sum(quartic(z, z))) for z in (x, y))
     return float((xx + yy - own) / (n * (n - 1)) - 2 * xy / n**2)
+
+
+def scaling_of(mode: Mode, scaling: Scaling | None, metric: str) -> Scaling:
+    """Scaling of the features: the chosen one; if none is, ``standard``, and ``max`` in the mode ``calochallenge``.
+
+    Raises
+    ------
+    ConfigError
+        The mode ``calochallenge`` with another scaling than the published one.
+    """
+    if mode != "calochallenge":
+        return scaling or "standard"
+    if scaling not in (None, "max"):
+        msg = f"metric {metric}: scaling {scaling} with mode calochallenge, expected max, as published"
+        raise ConfigError(msg)
+    return "max"
 
 
 def require_equal(*weights: FloatArray) -> None:
@@ -186,14 +210,13 @@ def biased_quantity(value: float, error: float, noise: float, biased_null: Float
     """
     rng = np.random.default_rng([seed, 2])
     draws = np.maximum(biased_null, 0.0) + noise * rng.normal(size=len(biased_null))
-    return Quantity(
-        value=value,
-        error=error,
-        null=float(draws.mean()),
-        null_error=float(draws.std(ddof=1)),
-        p_value=tail_probability(value, draws),
-        limit=0.0,
-    )
+    return against_null(value, error, draws, limit=0.0)
+
+
+def _require_pairs(option: str, rows: int) -> None:
+    if rows < 2:
+        msg = f"{option} {rows}, expected at least 2: one row has no covariance and no pairs"
+        raise ConfigError(msg)
 
 
 def _require_rows(option: str, needed: int, n: int, m: int) -> None:

@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from parhelion.errors import DataError, ShapeError
 from parhelion.evaluation.bootstrap import random_signs
+from parhelion.evaluation.cumulative import CdfDifference
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -91,11 +92,12 @@ def class_distances(
     Raises
     ------
     DataError
-        A class has no positive sum of weights in one sample.
+        A class has no positive sum of weights in one sample, or values or weights are not finite.
     ShapeError
         Arrays of one sample differ in length.
     """
-    first = _rows(x, x_class, x_weight, x_group, "reference", 0)
+    given = -1 if y_group is None else int(np.max(np.asarray(y_group), initial=-1))
+    first = _rows(x, x_class, x_weight, x_group, "reference", given + 1)
     offset = int(first[3].max(initial=-1)) + 1 if y_group is None else 0
     second = _rows(y, y_class, y_weight, y_group, "generated", offset)
     classes = int(max(first[1].max(initial=-1), second[1].max(initial=-1))) + 1
@@ -106,69 +108,30 @@ def class_distances(
             msg = f"class distances: class {lacking} has no positive sum of weights among the {side} rows; leave it out"
             raise DataError(msg)
     scale = _spreads(first[0], first[1], first[2], classes)
-    steps = np.concatenate([first[2] / totals[0][first[1]], -second[2] / totals[1][second[1]]])
-    paths = _Paths(
-        np.concatenate([first[0], second[0]]),
-        np.concatenate([first[1], second[1]]),
-        steps,
-        len(first[0]),
-        np.concatenate([first[3], second[3]]),
+    _, group = np.unique(np.concatenate([first[3], second[3]]), return_inverse=True)
+    curves = CdfDifference(
+        first[0],
+        second[0],
+        first[2],
+        second[2],
+        x_group=group[: len(first[0])],
+        y_group=group[len(first[0]) :],
+        x_cell=first[1],
+        y_cell=second[1],
     )
-    rng = np.random.default_rng(seed)
+
+    def area(path: FloatArray) -> FloatArray:
+        w1, _, square = curves.read(path)
+        return 2.0 * square if distance == "energy" else w1
+
+    measured = _settle(curves.path.copy())
     null, draws = np.empty((replicas, classes)), np.empty((replicas, classes))
-    done = 0
-    for signs in random_signs(paths.groups, replicas, rng):
-        for column in signs.T:
-            path = paths.signed(column)
-            null[done] = paths.area(path, distance)
-            draws[done] = paths.area(paths.measured + path, distance)
-            done += 1
-    return ClassDistances(paths.area(paths.measured, distance) / scale, scale, null / scale, draws / scale)
-
-
-class _Paths:
-    """Differences of cumulative distributions in all classes at once, sorted by class and value."""
-
-    def __init__(
-        self, values: FloatArray, label: IntArray, steps: FloatArray, first_rows: int, group: IntArray
-    ) -> None:
-        order = np.lexsort((values, label))
-        self._steps, label, values = steps[order], label[order], values[order]
-        _, self._group = np.unique(group[order], return_inverse=True)
-        self.groups = int(self._group.max()) + 1
-        self._starts = np.flatnonzero(np.r_[True, np.diff(label) > 0])
-        self._counts = np.diff(np.r_[self._starts, len(label)])
-        self._ours = order < first_rows
-        gaps = np.diff(values, append=values[-1])
-        gaps[self._starts[1:] - 1] = 0.0
-        self._gaps = gaps
-        # Cumulative distributions of the reference, and of the generated rows with a minus sign.
-        own = np.where(self._ours, self._steps, 0.0)
-        self._levels = self._within(own), self._within(self._steps - own)
-        self.measured = _settle(self._within(self._steps))
-
-    def signed(self, signs: FloatArray) -> FloatArray:
-        """Path of the null for one random sign a group; what would change a class's total weight is taken out."""
-        change = self._steps * signs[self._group]
-        own = np.add.reduceat(np.where(self._ours, change, 0.0), self._starts)
-        both = np.add.reduceat(change, self._starts)
-        path = self._within(change)
-        path -= np.repeat(own, self._counts) * self._levels[0]
-        # The generated rows' levels end at -1.
-        path += np.repeat(both - own, self._counts) * self._levels[1]
-        return _settle(path)
-
-    def area(self, path: FloatArray, distance: Distance) -> FloatArray:
-        """Distance in each class, in the unit of the values."""
-        height = 2.0 * path**2 if distance == "energy" else np.abs(path)
-        found: FloatArray = np.add.reduceat(height * self._gaps, self._starts)
-        return found
-
-    def _within(self, steps: FloatArray) -> FloatArray:
-        total = np.cumsum(steps)
-        before = np.r_[0.0, total[self._starts[1:] - 1]]
-        found: FloatArray = total - np.repeat(before, self._counts)
-        return found
+    blocks = random_signs(curves.groups, replicas, np.random.default_rng(seed))
+    for index, path in enumerate(curves.draws(column for signs in blocks for column in signs.T)):
+        _settle(path)
+        draws[index] = area(measured + path)
+        null[index] = area(path)
+    return ClassDistances(area(measured) / scale, scale, null / scale, draws / scale)
 
 
 def _settle(path: FloatArray) -> FloatArray:
@@ -185,8 +148,8 @@ def _rows(
     offset: int,
 ) -> tuple[FloatArray, IntArray, FloatArray, IntArray]:
     v, c = np.asarray(values, dtype=np.float64), np.asarray(label, dtype=np.int64)
-    w = np.ones(len(v)) if weight is None else np.asarray(weight, dtype=np.float64)
-    g = np.arange(len(v)) + offset if group is None else np.asarray(group, dtype=np.int64)
+    w = np.ones(v.shape) if weight is None else np.asarray(weight, dtype=np.float64)
+    g = np.arange(v.size) + offset if group is None else np.asarray(group, dtype=np.int64)
     if v.ndim != 1 or not v.shape == c.shape == w.shape == g.shape:
         shapes = ", ".join(str(array.shape) for array in (v, c, w, g))
         msg = f"class distances: {side} values, classes, weights, groups have shapes {shapes}; expected (n,) for all"

@@ -24,15 +24,15 @@ from parhelion.evaluation.cross_fit import (
     null_rows,
     prepare,
 )
-from parhelion.evaluation.learners import Learner, LearnerSettings, Model
+from parhelion.evaluation.learners import LEARNERS, Learner, LearnerSettings, Model
 from parhelion.evaluation.registry import Metric
 from parhelion.evaluation.result import MetricResult, Quantity
+from parhelion.evaluation.shares import score_histogram
 from parhelion.sample import Sample
 
 FloatArray = npt.NDArray[np.float64]
 
 NAME = "classifier"
-LEARNERS: tuple[Learner, ...] = ("trees", "quadratic", "network")
 
 _SCORE_BINS = 50
 _IMPORTANCE_ROWS = 20_000
@@ -186,6 +186,8 @@ def classifier(reference: Sample, generated: Sample, options: ClassifierOptions,
         first, second, scale = null_rows(comparison, ours, theirs, rng)
         null_scores = cross_fit(first, second, plan, seed=seed + 1)
         nulls = {name: grouped_auc(found, first, second, options.folds) for name, found in null_scores.items()}
+    covariance = auc_covariance(list(tests.values()))
+    null_covariance = auc_covariance(list(nulls.values())) * scale**2 if nulls else covariance
     best = max(tests, key=lambda name: tests[name].auc)
     found = scores[best]
     drop = _importance(found.first_model, ours, theirs, np.random.default_rng(seed)) if options.importance else None
@@ -197,7 +199,7 @@ def classifier(reference: Sample, generated: Sample, options: ClassifierOptions,
             name=NAME,
             on="conditions and responses" if options.conditions else "responses",
             main="auc",
-            quantities=_quantities(tests, nulls, scale, np.random.default_rng([seed, 1])),
+            quantities=_quantities(tests, nulls, best, covariance, null_covariance, np.random.default_rng([seed, 1])),
             details={
                 **comparison.describe(),
                 "features": columns.names,
@@ -205,7 +207,7 @@ def classifier(reference: Sample, generated: Sample, options: ClassifierOptions,
                 "trees": options.trees,
                 "learner": best,
                 "learners": told,
-                "learner_correlation": _correlation(auc_covariance(tests)),
+                "learner_correlation": _correlation(covariance),
                 "fold_auc": told[best]["fold_auc"],
                 "fold_error": told[best]["fold_error"],
                 "null_fold_auc": told[best]["null_fold_auc"],
@@ -213,8 +215,8 @@ def classifier(reference: Sample, generated: Sample, options: ClassifierOptions,
                 "roc": {"false_positive": false_positive, "true_positive": true_positive},
                 "scores": {
                     "edges": edges,
-                    **_score_histogram("reference", found.reference, ours.weight, edges),
-                    **_score_histogram("generated", found.generated, theirs.weight, edges),
+                    **score_histogram("reference", found.reference, ours.weight, edges),
+                    **score_histogram("generated", found.generated, theirs.weight, edges),
                 },
                 "importance": {}
                 if drop is None
@@ -227,11 +229,14 @@ def classifier(reference: Sample, generated: Sample, options: ClassifierOptions,
 
 
 def _quantities(
-    tests: dict[Learner, GroupedAuc], nulls: dict[Learner, GroupedAuc], scale: float, rng: np.random.Generator
+    tests: dict[Learner, GroupedAuc],
+    nulls: dict[Learner, GroupedAuc],
+    best: Learner,
+    covariance: FloatArray,
+    null_covariance: FloatArray,
+    rng: np.random.Generator,
 ) -> dict[str, Quantity]:
     """The largest AUC, and that of each learner."""
-    covariance = auc_covariance(tests)
-    null_covariance = auc_covariance(nulls) * scale**2 if nulls else covariance
     single: dict[str, Quantity] = {}
     for i, (name, test) in enumerate(tests.items()):
         error = float(np.sqrt(covariance[i, i]))
@@ -243,7 +248,7 @@ def _quantities(
             p_value=float(norm.sf((test.auc - 0.5) / error)) if error > 0 else None,
             limit=0.5,
         )
-    strongest = single[max(tests, key=lambda name: tests[name].auc)]
+    strongest = single[best]
     if len(tests) == 1:
         return {"auc": strongest, **single}
     p_value = largest_of_normals(strongest.value - 0.5, covariance, rng)[0]
@@ -262,7 +267,7 @@ def _quantities(
 def _learner_details(test: GroupedAuc, null: GroupedAuc | None) -> dict[str, Any]:
     return {
         "auc": test.auc,
-        "error": float(np.sqrt(auc_covariance({"trees": test})[0, 0])),
+        "error": test.error,
         "fold_auc": test.fold_auc,
         "fold_error": test.fold_error,
         "null_auc": None if null is None else null.auc,
@@ -290,8 +295,10 @@ def _caption(best: Learner, tests: dict[Learner, GroupedAuc], options: Classifie
 
 def _importance(model: Model, ours: Rows, theirs: Rows, rng: np.random.Generator) -> FloatArray:
     """Drop of the AUC when a feature is shuffled among the rows of fold 0, on at most `_IMPORTANCE_ROWS` of each."""
-    ours, theirs = (rows.take(np.cumsum(rows.fold == 0) <= _IMPORTANCE_ROWS) for rows in (ours, theirs))
-    ours, theirs = (rows.take(rows.fold == 0) for rows in (ours, theirs))
+    held = [rows.fold == 0 for rows in (ours, theirs)]
+    ours, theirs = (
+        rows.take(mask & (np.cumsum(mask) <= _IMPORTANCE_ROWS)) for rows, mask in zip((ours, theirs), held, strict=True)
+    )
     n = len(ours.weight)
     pooled = np.concatenate([ours.features, theirs.features])
 
@@ -306,13 +313,6 @@ def _importance(model: Model, ours: Rows, theirs: Rows, rng: np.random.Generator
         shuffled[:, j] = rng.permutation(shuffled[:, j])
         drop[j] = full - area(shuffled)
     return drop
-
-
-def _score_histogram(name: str, score: FloatArray, weight: FloatArray, edges: FloatArray) -> dict[str, FloatArray]:
-    total = np.sum(weight)
-    content = np.histogram(score, edges, weights=weight)[0]
-    squares = np.histogram(score, edges, weights=weight**2)[0]
-    return {name: content / total, f"{name}_error": np.sqrt(squares) / total}
 
 
 METRIC = Metric(NAME, ClassifierOptions, classifier, ("auc",), "classifiers")

@@ -18,24 +18,24 @@ from parhelion.evaluation.cross_fit import (
     Plan,
     Rows,
     Scores,
-    auc_covariance,
     cross_fit,
     grouped_auc,
     largest_of_normals,
     prepare,
 )
 from parhelion.evaluation.density_ratio import QUANTITIES, calibrate, log_odds, log_ratio, ratio_terms
-from parhelion.evaluation.learners import Learner, LearnerSettings
+from parhelion.evaluation.learners import LEARNERS, Learner, LearnerSettings
 from parhelion.evaluation.registry import Metric
 from parhelion.evaluation.result import MetricResult, Quantity
+from parhelion.evaluation.shares import score_histogram
 from parhelion.sample import Sample
+from parhelion.weights import scale_to_unit_mean
 
 FloatArray = npt.NDArray[np.float64]
 BoolArray = npt.NDArray[np.bool_]
 
 NAME = "classifier_weights"
 
-_LEARNERS: tuple[Learner, ...] = ("trees", "quadratic", "network")
 _HISTOGRAM_BINS = 60
 _FARTHEST = 4.0
 _NEAREST = 0.05
@@ -103,8 +103,8 @@ class ClassifierWeightsOptions:
             msg = f"metric {NAME}: bins {self.bins}, regions {self.regions}; expected at least 2, and 2 to 20"
             raise ConfigError(msg)
         for learner in (self.learner, self.closure):
-            if learner not in _LEARNERS:
-                msg = f"metric {NAME}: learner {learner}, expected one of {', '.join(_LEARNERS)}"
+            if learner not in LEARNERS:
+                msg = f"metric {NAME}: learner {learner}, expected one of {', '.join(LEARNERS)}"
                 raise ConfigError(msg)
 
 
@@ -173,7 +173,8 @@ def classifier_weights(
     ConfigError
         An option names an unknown field.
     DataError
-        A fold has no positive sum of weights on one side, or the scores cannot be calibrated.
+        A fold has no positive sum of weights on one side, the reweighted rows have none, or the scores cannot be
+        calibrated.
     """
     comparison = compare(reference, generated)
     rng = np.random.default_rng(seed)
@@ -312,19 +313,21 @@ def _null(
     kept = [np.arange(len(s)) < _NULL_ROWS for s in ratios.odds]
     first, second = (rows.take(keep) for rows, keep in zip((ours, theirs), kept, strict=True))
     odds = ratios.odds[0][kept[0]], ratios.odds[1][kept[1]]
-    middle = [
-        float(np.mean(np.concatenate([odds[0][first.fold == k], odds[1][second.fold == k], [0.0]])))
-        for k in range(len(error))
-    ]
+    middle = np.array(
+        [
+            np.mean(np.concatenate([odds[0][first.fold == k], odds[1][second.fold == k], [0.0]]))
+            for k in range(len(error))
+        ]
+    )
+    # Lines that cross log w = 0 amid the rows they are for: of two folds each has the line of the other.
+    centre = middle[::-1] if len(error) == 2 else np.full(len(error), np.mean(middle))
     # Fluctuations of the folds go together where nothing differs (see `classifier`), hence one number for all slopes.
     z = norm.ppf((np.arange(_NULL_DRAWS) + 0.5) / _NULL_DRAWS)
     w, v = (np.ones(len(rows.weight)) / len(rows.weight) for rows in (first, second))
     draws = np.zeros((_NULL_DRAWS, len(QUANTITIES)))
     for row in np.flatnonzero(z > 0):
         slope = z[row] * error / np.sqrt(2.0)
-        fits = np.column_stack(
-            [-slope * np.array(middle)[::-1] if len(error) == 2 else -slope * np.mean(middle), slope]
-        )
+        fits = np.column_stack([-slope * centre, slope])
         draws[row] = ratio_terms(*_apply(odds, fits, first, second), w, v, options.low, options.high)[0]
     return dict(zip(QUANTITIES, draws.T, strict=True))
 
@@ -350,12 +353,11 @@ def _closure(
     this does to the AUC is 0 on average only if slopes above and below 0 are treated alike.
     """
     mass = theirs.weight * np.exp(_apply(ratios.odds, ratios.fits, ours, theirs, falling=True)[1])
-    reweighted = replace(theirs, weight=mass * (len(mass) / np.sum(mass)))
+    reweighted = replace(theirs, weight=scale_to_unit_mean(mass, source=f"metric {NAME}: reweighted generated rows"))
     scores = cross_fit(ours, reweighted, replace(plan, learners=(options.closure,)), seed=seed + 1)[options.closure]
     test = grouped_auc(scores, ours, reweighted, options.folds)
-    error = float(np.sqrt(auc_covariance({options.closure: test})[0, 0]))
-    p_value = float(norm.sf((test.auc - 0.5) / error)) if error > 0 else 1.0
-    return Quantity(test.auc, error, 0.5, error, p_value, limit=0.5)
+    p_value = float(norm.sf((test.auc - 0.5) / test.error)) if test.error > 0 else 1.0
+    return Quantity(test.auc, test.error, 0.5, test.error, p_value, limit=0.5)
 
 
 def _details(
@@ -367,10 +369,7 @@ def _details(
     edges = np.linspace(low, high, _HISTOGRAM_BINS + 1)
     histogram: dict[str, Any] = {"edges": edges}
     for name, x, rows in zip(("reference", "generated"), log10, (ours, theirs), strict=True):
-        inside = np.clip(x, edges[0], edges[-1])
-        total = float(np.sum(rows.weight))
-        histogram[name] = np.histogram(inside, edges, weights=rows.weight)[0] / total
-        histogram[f"{name}_error"] = np.sqrt(np.histogram(inside, edges, weights=rows.weight**2)[0]) / total
+        histogram |= score_histogram(name, np.clip(x, edges[0], edges[-1]), rows.weight, edges)
     w, v = ours.weight / np.sum(ours.weight), theirs.weight / np.sum(theirs.weight)
     return {
         "features": columns.names,

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from parhelion.errors import DataError
 from parhelion.evaluation.binning import bin_index, make_edges, scalar
 from parhelion.evaluation.comparison import Comparison
+from parhelion.evaluation.distances import effective_rows
 from parhelion.sample import Field, Sample
 
 FloatArray = npt.NDArray[np.float64]
@@ -104,7 +105,7 @@ def bin_rows(comparison: Comparison, x: Field, edges: FloatArray, min_rows: floa
     merged = np.arange(count) if category else _join(*_contents((first, second), samples, count), min_rows)
     total = int(merged.max()) + 1
     first, second = (np.where(cell >= 0, merged[cell], -1) for cell in (first, second))
-    effective = _effective(*_contents((first, second), samples, total))
+    effective = effective_rows(*_contents((first, second), samples, total))
     used = np.flatnonzero(np.all(effective >= min_rows, axis=1))
     if not len(used):
         msg = (
@@ -142,12 +143,6 @@ def _contents(
     return content, squares
 
 
-def _effective(content: FloatArray, squares: FloatArray) -> FloatArray:
-    found = np.zeros_like(content)
-    np.divide(np.maximum(content, 0.0) ** 2, squares, out=found, where=squares > 0)
-    return found
-
-
 def _join(content: FloatArray, squares: FloatArray, minimum: float) -> IntArray:
     """Joined bin of each bin: neighbours are put together until their sums have `minimum` effective rows."""
     label = np.zeros(len(content), dtype=np.int64)
@@ -155,7 +150,7 @@ def _join(content: FloatArray, squares: FloatArray, minimum: float) -> IntArray:
     for b in range(len(content)):
         label[b] = current
         inside = slice(start, b + 1)
-        if np.all(_effective(content[inside].sum(axis=0), squares[inside].sum(axis=0)) >= minimum):
+        if np.all(effective_rows(content[inside].sum(axis=0), squares[inside].sum(axis=0)) >= minimum):
             current, start = current + 1, b + 1
     if current and start < len(content):
         label[label == current] = current - 1

@@ -9,9 +9,11 @@ import numpy.typing as npt
 from scipy import sparse
 
 from parhelion.errors import ConfigError
-from parhelion.evaluation.binning import require_category, require_rows, scalar
+from parhelion.evaluation.binning import scalar
 from parhelion.evaluation.comparison import Comparison, Influence, compare
 from parhelion.evaluation.null import difference_quantities
+from parhelion.evaluation.parts import parts_of
+from parhelion.evaluation.registry import Metric
 from parhelion.evaluation.result import MetricResult
 from parhelion.sample import Sample
 
@@ -85,17 +87,10 @@ def correlation(reference: Sample, generated: Sample, options: CorrelationOption
         raise ConfigError(msg)
     rng = np.random.default_rng(seed)
     on = "conditions and responses" if not options.fields else ", ".join(names)
-    results = [_one_part(whole, options, names, on, rng)]
-    if options.by is not None:
-        field, _ = scalar(reference, options.by, NAME)
-        require_category(field, NAME)
-        for code in field.values:
-            label = f"{options.by} = {field.label_of(code)}"
-            masks = [sample.columns[field.name] == code for sample in (whole.reference, whole.generated)]
-            for mask in masks:
-                require_rows(int(mask.sum()), NAME, label)
-            results.append(_one_part(whole.select(*masks), options, names, f"{on}, {label}", rng))
-    return results
+    return [
+        _one_part(part, options, names, on if label is None else f"{on}, {options.by} = {label}", rng)
+        for label, part in parts_of(whole, options.by, NAME)
+    ]
 
 
 def _one_part(
@@ -153,3 +148,6 @@ def _correlations(
     influence = relative[:, None] * (products - 0.5 * rho * (z[:, first] ** 2 + z[:, second] ** 2))
     both = alive[first] & alive[second]
     return np.where(both, rho, np.nan), sparse.csr_matrix(np.where(both, influence, 0.0))
+
+
+METRIC = Metric(NAME, CorrelationOptions, correlation, ("max", "mean", "chi2_ndf", "max_pull"), "physics")

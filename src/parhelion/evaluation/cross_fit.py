@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -13,8 +13,9 @@ from parhelion.errors import DataError
 from parhelion.evaluation.auc import placements
 from parhelion.evaluation.binning import scalar
 from parhelion.evaluation.comparison import Comparison
-from parhelion.evaluation.learners import Learner, LearnerSettings, Model, train, training_weight
+from parhelion.evaluation.learners import Learner, LearnerSettings, Model, regressed_weight, train
 from parhelion.sample import Field, Sample, flatten
+from parhelion.weights import scale_to_unit_mean
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -139,6 +140,11 @@ class GroupedAuc:
     fold_error: FloatArray
     influence: FloatArray
 
+    @property
+    def error(self) -> float:
+        """Standard error of `auc` (see `auc_covariance`)."""
+        return float(np.sqrt(auc_covariance([self])[0, 0]))
+
 
 def columns_of(sample: Sample, choice: Choice, metric: str) -> Columns:
     """Name the features: conditions, responses, extra fields, differences of scalar fields.
@@ -177,8 +183,8 @@ def rows_of(sample: Sample, choice: Choice, group: IntArray, fold_of_group: IntA
             columns[field.name] = np.searchsorted(codes, columns[field.name])
     parts = [flatten(columns, fields, len(sample))]
     parts += [(scalar(sample, a, metric)[1] - scalar(sample, b, metric)[1])[:, None] for a, b in choice.differences]
-    weight = sample.weight * (len(sample) / np.sum(sample.weight))
-    return Rows(np.concatenate(parts, axis=1).astype(np.float64), weight, group, fold_of_group[group])
+    weight = scale_to_unit_mean(sample.weight, source=sample.source)
+    return Rows(np.concatenate(parts, axis=1), weight, group, fold_of_group[group])
 
 
 def prepare(
@@ -235,10 +241,10 @@ def cross_fit(ours: Rows, theirs: Rows, plan: Plan, *, seed: int) -> dict[Learne
     first: dict[Learner, Model] = {}
     for k in range(plan.folds):
         known = [rows.take(rows.fold != k) for rows in (ours, theirs)]
+        # The mean of a few signed weights is mostly noise.
+        leaf = max(settings.min_leaf, 100)
         weights = [
-            training_weight(
-                rows.features, rows.weight, categorical=categorical, min_leaf=settings.min_leaf, seed=seed + k
-            )
+            regressed_weight(rows.features, rows.weight, categorical=categorical, min_leaf=leaf, seed=seed + k)
             for rows in known
         ]
         # Both classes weigh the same, so that a score of 1/2 means equal densities.
@@ -278,13 +284,13 @@ def grouped_auc(scores: Scores, ours: Rows, theirs: Rows, folds: int) -> Grouped
     return GroupedAuc(float(np.mean(areas)), areas, errors, influence)
 
 
-def auc_covariance(found: Mapping[Learner, GroupedAuc]) -> FloatArray:
-    """Covariance of the learners' AUCs, shape (learners, learners).
+def auc_covariance(tests: Sequence[GroupedAuc]) -> FloatArray:
+    """Covariance of the AUCs of k learners on the same rows, shape (k, k).
 
     The sum over groups of products of influences, times 2: fold k tested by a model of fold l, and l by a model of k,
     meet the same chance differences (see `parhelion.evaluation.classifier.classifier`).
     """
-    influence = np.stack([test.influence for test in found.values()])
+    influence = np.stack([test.influence for test in tests])
     covariance: FloatArray = 2.0 * influence @ influence.T
     # What cancels exactly in every group leaves rounding behind, which must not pass for a variance.
     dead = np.diag(covariance) < 1e-24
@@ -319,8 +325,6 @@ def largest_of_normals(value: float, covariance: FloatArray, rng: np.random.Gene
     normal = np.concatenate([z, -z]) @ root.T
     largest = normal.max(axis=1)
     mean, width = float(np.mean(largest)), float(np.std(largest, ddof=1))
-    if len(spread) == 1:
-        return float(norm.sf(value / spread[0])) if spread[0] > 0 else float(value <= 0), 0.0, float(spread[0])
     alive = np.flatnonzero(spread > 0)
     if value <= 0 or len(alive) == 0:
         return float(np.mean(largest >= value)), mean, width

@@ -15,8 +15,9 @@ the rows' variance follows sum w^2, which is distributed unlike sum w, and the d
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -56,8 +57,8 @@ class CdfDifference:
     ----------
     cells, groups
         Number of cells, and of groups in all.
-    bias
-        What finite samples add to 2 int D^2 dt in each cell, shape (k,); NaN in a cell of a single group.
+    path
+        D after each value, shape (n + m,), sorted by cell and value.
 
     Raises
     ------
@@ -99,14 +100,19 @@ class CdfDifference:
         ours = np.where(self._first, self._steps, 0.0)
         self._ours = self._running(ours)
         self._theirs = self._running(ours - self._steps)
-        self._path = self._ours - self._theirs
+        # Not the difference of the two, in which rounding of large sums would stay.
+        self.path = self._running(self._steps)
         self._range = np.add.reduceat(self._gaps, self._starts)
         self._noise = 1e-13 * np.add.reduceat(np.abs(self._steps), self._starts)
-        self._diagonal, self.bias = self._diagonals()
+
+    @property
+    def bias(self) -> FloatArray:
+        """What finite samples add to 2 int D^2 dt in each cell, shape (k,); NaN in a cell of a single group."""
+        return self._diagonals[1]
 
     def measured(self) -> CdfDistances:
         """The distances, shape (k,) each; energy is NaN in a cell of a single group."""
-        w1, ks, square = self._read(self._path.copy())
+        w1, ks, square = self.read(self.path.copy())
         # What cancels leaves rounding behind, which must not pass for a distance.
         w1, ks = (np.where(d > self._noise * r, d, 0.0) for d, r in ((w1, self._range), (ks, 1.0)))
         square = np.where(square > self._noise**2 * self._range, square, 0.0)
@@ -132,28 +138,38 @@ class CdfDifference:
         """
         null, near = np.empty((2, 3, replicas, self.cells))
         slope = np.empty((replicas, self.cells))
-        weighted, product = 4 * self._path * self._gaps, np.empty_like(self._path)
-        for index, path in enumerate(self._draws(replicas, rng)):
+        weighted, product = 4 * self.path * self._gaps, np.empty_like(self.path)
+        for index, path in enumerate(self.draws(self._signs(replicas, rng))):
             np.multiply(weighted, path, out=product)
             slope[index] = self._sum(product)
-            np.add(self._path, path, out=product)
-            near[:, index] = self._read(product)
-            null[:, index] = self._read(path)
-        scale = np.divide(self.bias, self._diagonal, out=np.ones(self.cells), where=self._diagonal > 0)
-        null[2] = (2 * null[2] - self._diagonal) * scale
-        near[2] = 2 * near[2] - self._diagonal - self.bias
+            np.add(self.path, path, out=product)
+            near[:, index] = self.read(product)
+            null[:, index] = self.read(path)
+        diagonal, bias = self._diagonals
+        scale = np.divide(bias, diagonal, out=np.ones(self.cells), where=diagonal > 0)
+        null[2] = (2 * null[2] - diagonal) * scale
+        near[2] = 2 * near[2] - diagonal - bias
         own, linear = np.var(null[2], axis=0, ddof=1), np.var(slope, axis=0, ddof=1)
         return CdfDistances(*null), CdfDistances(*near), np.sqrt(own + np.maximum(linear - 2 * own, 0.0))
 
-    def _draws(self, replicas: int, rng: np.random.Generator) -> Iterator[FloatArray]:
-        """Yield paths of the null, each in the same memory as the one before."""
+    def _signs(self, replicas: int, rng: np.random.Generator) -> Iterator[FloatArray]:
+        for _ in range(replicas):
+            bits = np.unpackbits(np.frombuffer(rng.bytes(-(-self.groups // 8)), np.uint8), count=self.groups)
+            yield 2.0 * bits.astype(np.float64) - 1.0
+
+    def draws(self, signs: Iterable[FloatArray]) -> Iterator[FloatArray]:
+        """Yield paths of the null, shape (n + m,), each in the same memory as the one before.
+
+        Parameters
+        ----------
+        signs
+            Random signs of the groups for each path, shape (groups,).
+        """
         mine = self._first.astype(np.float64)
         # New memory for each step of each draw would take longer than the arithmetic.
         change, part, path = (np.empty_like(self._steps) for _ in range(3))
-        for _ in range(replicas):
-            bits = np.unpackbits(np.frombuffer(rng.bytes(-(-self.groups // 8)), np.uint8), count=self.groups)
-            signs = 2.0 * bits - 1.0
-            np.take(signs, self._group, out=change, mode="clip")
+        for drawn in signs:
+            np.take(drawn, self._group, out=change, mode="clip")
             change *= self._steps
             own = self._sum(np.multiply(change, mine, out=part))
             other = self._sum(change) - own
@@ -166,7 +182,7 @@ class CdfDifference:
             path -= np.multiply(self._theirs, other, out=part)
             yield path
 
-    def _read(self, path: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+    def read(self, path: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
         """W1, ks and int D^2 dt of a path, shape (k,) each; the path is overwritten."""
         height = np.abs(path, out=path)
         if self.cells == 1:
@@ -191,6 +207,7 @@ class CdfDifference:
             total -= (total - steps)[self._starts][self._cell]
         return total
 
+    @cached_property
     def _diagonals(self) -> tuple[FloatArray, FloatArray]:
         """Sum over groups of 2 int h_g^2 in each cell, and the same with the correction for centring.
 

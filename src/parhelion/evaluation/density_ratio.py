@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import expit
 
 from parhelion.errors import DataError
-from parhelion.evaluation.learners import expit
+from parhelion.weights import require_positive_total
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -68,9 +69,12 @@ def calibrate(
     Raises
     ------
     DataError
-        There is no solution: the weights cancel, or the log-odds separate the samples completely.
+        The weights of a sample have no positive sum, or there is no solution: they cancel, or the log-odds separate
+        the samples completely.
     """
     s, t = (np.asarray(x, dtype=np.float64) for x in (reference, generated))
+    for side, given in (("reference", reference_weight), ("generated", generated_weight)):
+        require_positive_total(given, source=f"density ratio: {side} rows")
     w, v = (np.asarray(x, dtype=np.float64) / np.sum(x) for x in (reference_weight, generated_weight))
     x = np.concatenate([s, t])
     centre, scale = float(np.mean(x)), float(np.std(x))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import itertools
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -16,9 +17,10 @@ from parhelion.evaluation.binning import scalar, weighted_quantile
 from parhelion.evaluation.comparison import Comparison, Influence, compare
 from parhelion.evaluation.condition_bins import ConditionBins, bin_rows, condition_edges
 from parhelion.evaluation.cumulative import CdfDifference, CdfDistances
-from parhelion.evaluation.distances import merge_bins, pooled_rows, shape_chi2, whitening
-from parhelion.evaluation.histograms import HistogramOptions, histogram_edges, one_row, parts_of
+from parhelion.evaluation.distances import merge_bins, one_row, pooled_rows, shape_chi2, whitening
+from parhelion.evaluation.histograms import HistogramOptions, histogram_edges
 from parhelion.evaluation.null import against_null
+from parhelion.evaluation.parts import parts_of
 from parhelion.evaluation.registry import Metric
 from parhelion.evaluation.result import MetricResult, Quantity
 from parhelion.evaluation.shares import shape_quantity, shares
@@ -233,12 +235,10 @@ def _one_field(
         quantities={
             "chi2_ndf": shape_quantity(shapes.total),
             "worst": _against(_worst(p), _worst(near_p), _worst(null_p)),
-            "w1": replace(
-                _against(np.mean(found.w1), np.mean(near.w1, axis=1), np.mean(null.w1, axis=1)),
-                unit=field.unit,
-                limit=0.0,
+            "w1": _against(
+                np.mean(found.w1), np.mean(near.w1, axis=1), np.mean(null.w1, axis=1), unit=field.unit, limit=0.0
             ),
-            "ks": replace(_against(np.max(found.ks), np.max(near.ks, axis=1), np.max(null.ks, axis=1)), limit=0.0),
+            "ks": _against(np.max(found.ks), np.max(near.ks, axis=1), np.max(null.ks, axis=1), limit=0.0),
         },
         details={
             **comparison.describe(),
@@ -276,8 +276,8 @@ def _one_field(
     )
 
 
-def _against(value: Any, near: FloatArray, null: FloatArray) -> Quantity:
-    return against_null(float(value), float(np.std(near, ddof=1)), null)
+def _against(value: Any, near: FloatArray, null: FloatArray, *, unit: str = "", limit: float | None = None) -> Quantity:
+    return against_null(float(value), float(np.std(near, ddof=1)), null, unit=unit, limit=limit)
 
 
 class _Shapes:
@@ -295,7 +295,7 @@ class _Shapes:
         samples = comparison.reference, comparison.generated
         cells = np.full(len(ours), -1), np.full(len(theirs), -1)
         parts: list[list[FloatArray]] = [[], []]
-        self._bounds = [0]
+        bounds = [0]
         least: list[float] = []
         binning = HistogramOptions(bins=bins, binning="quantile", range_quantile=0.0)
         for b in range(len(slices.labels)):
@@ -309,20 +309,20 @@ class _Shapes:
             count = int(merged.max()) + 1
             for side in (0, 1):
                 label = merged[found[side]]
-                cells[side][rows[side]] = self._bounds[-1] + label
+                cells[side][rows[side]] = bounds[-1] + label
                 parts[side].append(shares(label, count, weights[side])[0])
-            self._bounds.append(self._bounds[-1] + count)
+            bounds.append(bounds[-1] + count)
         p, q = (np.concatenate(part) for part in parts)
         self.difference = q - p
-        self.influence = _influence(comparison, slices, cells, (p, q), np.diff(self._bounds))
-        self.covariance = self.influence.covariance()
-        blocks = [slice(a, b) for a, b in zip(self._bounds[:-1], self._bounds[1:], strict=True)]
+        self.influence = _influence(comparison, slices, cells, (p, q), np.diff(bounds))
+        covariance = self.influence.covariance()
+        blocks = [slice(a, b) for a, b in itertools.pairwise(bounds)]
         self._maps = [
-            (block, whitening(self.covariance[block, block], self.difference[block], variance))
+            (block, whitening(covariance[block, block], self.difference[block], variance))
             for block, variance in zip(blocks, least, strict=True)
         ]
         self.ndf = np.array([a.shape[1] for _, a in self._maps])
-        self.total = shape_chi2(self.difference, self.covariance, max(least))
+        self.total = shape_chi2(self.difference, covariance, max(least))
 
     def chi2(self, difference: FloatArray) -> FloatArray:
         """Chi2 of each bin of the condition, shape (replicas, k), of differences of shape (replicas, cells)."""

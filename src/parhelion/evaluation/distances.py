@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from parhelion.errors import DataError
+from parhelion.weights import summarise
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -196,7 +197,7 @@ def whitening(
         A measured difference, shape (B,). Samples without common bins differ in a direction in which neither varies,
         which the covariance alone would leave out.
     least
-        Variance that such a direction gets, for example one row's squared share; the direction is left out if 0.
+        Variance that such a direction gets, as of `one_row`; the direction is left out if 0.
 
     Returns
     -------
@@ -223,6 +224,24 @@ def whitening(
     if size <= 1e-6 * float(np.linalg.norm(difference)) or size <= 1e-12:
         return found
     return np.column_stack([found, rest / size / np.sqrt(least)])
+
+
+def effective_rows(content: npt.NDArray[np.floating], squares: npt.NDArray[np.floating]) -> FloatArray:
+    """Effective number of rows in each bin, any shape; 0 where the sum of weights is not positive.
+
+    Parameters
+    ----------
+    content, squares
+        Sums of weights and of their squares, same shape.
+    """
+    found = np.zeros(np.shape(content))
+    np.divide(np.maximum(content, 0.0) ** 2, squares, out=found, where=squares > 0)
+    return found
+
+
+def one_row(*weights: npt.NDArray[np.floating]) -> float:
+    """Sum over samples, weights of shape (n,) each, of the squared share of one effective row; see `whitening`."""
+    return float(sum(1.0 / max(summarise(weight).effective, 1.0) ** 2 for weight in weights))
 
 
 def merge_bins(effective: npt.NDArray[np.floating], minimum: float) -> IntArray:

@@ -12,6 +12,7 @@ from parhelion.errors import ConfigError
 from parhelion.evaluation.binning import bin_index, category_code, make_edges, require_rows, scalar
 from parhelion.evaluation.comparison import Comparison, Influence, compare
 from parhelion.evaluation.null import difference_quantities, safe_ratio
+from parhelion.evaluation.registry import Metric
 from parhelion.evaluation.result import Bin, MetricResult
 from parhelion.sample import Sample
 
@@ -202,3 +203,6 @@ def _curve(sample: Sample, options: EfficiencyOptions, cut: Cut, edges: FloatArr
     scale = np.divide(1.0, total, out=np.zeros(bins), where=positive)
     values = weight * scale[index] * (passed - share[index])
     return _Curve(share, effective, sparse.csr_matrix((values, (rows, index)), shape=(len(sample), bins)))
+
+
+METRIC = Metric(NAME, EfficiencyOptions, efficiency, ("max", "mean", "chi2_ndf", "max_pull"), "physics")

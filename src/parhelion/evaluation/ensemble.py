@@ -21,7 +21,7 @@ from scipy.stats import t as student
 from parhelion.errors import ConfigError, ShapeError
 from parhelion.evaluation.comparison import Comparison
 from parhelion.evaluation.distances import merge_bins, shape_chi2
-from parhelion.evaluation.null import safe_ratio
+from parhelion.evaluation.null import safe_ratio, tail_probability
 from parhelion.evaluation.result import MetricResult, Quantity
 from parhelion.evaluation.shares import difference_of_shares, joint_influence, shape_quantity, shares
 from parhelion.sample import Field
@@ -30,7 +30,6 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 NAME = "ensemble"
-QUANTITIES = ("chi2_ndf", "model_share", "coverage")
 _DRAWS = 4000
 
 
@@ -153,9 +152,16 @@ def covered_share(difference: npt.ArrayLike, covariance: npt.ArrayLike) -> float
     difference, covariance
         Shapes (B,) and (B, B).
     """
-    d, error = np.asarray(difference, dtype=np.float64), np.sqrt(np.diag(np.asarray(covariance, dtype=np.float64)))
+    return float(_covered(np.asarray(difference, dtype=np.float64), np.asarray(covariance, dtype=np.float64)))
+
+
+def _covered(difference: FloatArray, covariance: FloatArray) -> FloatArray:
+    """See `covered_share`; differences of shape (..., B) give shares of shape (...)."""
+    error = np.sqrt(np.diag(covariance))
     alive = error > 0
-    return float(np.mean(np.abs(d[alive]) <= error[alive])) if alive.any() else 1.0
+    if not alive.any():
+        return np.ones(difference.shape[:-1])
+    return np.asarray(np.mean(np.abs(difference[..., alive]) <= error[alive], axis=-1), dtype=np.float64)
 
 
 def ensemble_result(
@@ -275,12 +281,7 @@ def _coverage(difference: FloatArray, total: FloatArray, rng: np.random.Generato
     value = covered_share(difference, total)
     values, vectors = np.linalg.eigh(total)
     root = vectors * np.sqrt(np.maximum(values, 0.0))
-    error = np.sqrt(np.diag(total))
-    alive = error > 0
-    if not alive.any():
-        return Quantity(1.0, 0.0, 1.0, 0.0, 1.0)
-    draws = rng.normal(size=(_DRAWS, len(values))) @ root.T
-    null = np.mean(np.abs(draws[:, alive]) <= error[alive], axis=1)
+    null = _covered(rng.normal(size=(_DRAWS, len(values))) @ root.T, total)
     spread = float(np.std(null, ddof=1))
-    p_value = float((1 + np.sum(null <= value)) / (1 + len(null)))
-    return Quantity(value, spread, float(np.mean(null)), spread, p_value)
+    # Too small a share is what is wrong.
+    return Quantity(value, spread, float(np.mean(null)), spread, tail_probability(-value, -null))

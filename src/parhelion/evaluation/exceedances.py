@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -9,12 +10,12 @@ import numpy as np
 import numpy.typing as npt
 
 from parhelion.evaluation.comparison import Comparison
-from parhelion.evaluation.distances import Chi2, merge_bins, shape_chi2
-from parhelion.evaluation.null import safe_ratio
+from parhelion.evaluation.distances import Chi2, effective_rows, merge_bins, shape_chi2
+from parhelion.evaluation.intervals import binomial_interval, ratio_interval
 from parhelion.evaluation.shares import difference_of_shares, joint_influence
-from parhelion.evaluation.tail_fits import binomial_interval, ratio_interval
 
 FloatArray = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
 
 # Bins are joined for the chi2 until each can expect this effective number of rows in both samples.
 _MERGE_ROWS: Final = 25.0
@@ -49,6 +50,15 @@ class Tail:
         """Signed weights of reference and generated sample."""
         return self.comparison.reference.weight, self.comparison.generated.weight
 
+    @property
+    def groups(self) -> tuple[IntArray, IntArray]:
+        """Group of each row of reference and generated sample."""
+        return self.comparison.reference_group, self.comparison.generated_group
+
+    def sides(self) -> Iterator[tuple[str, FloatArray, FloatArray, IntArray]]:
+        """Yield name, values, weights and groups of the reference, then of the generated sample."""
+        yield from zip(("reference", "generated"), (self.ours, self.theirs), self.weights, self.groups, strict=True)
+
 
 class Exceedances:
     """Shares of the weight beyond thresholds in both samples, and how they vary together."""
@@ -65,8 +75,7 @@ class Exceedances:
         joint = joint_influence(tail.comparison, cells, self.count)
         self.covariance = joint.mapped(difference_of_shares(self.p, self.q)).covariance()
         self._inner = joint.mapped(np.eye(2 * self.count + 2)).covariance()
-        groups = (tail.comparison.reference_group, tail.comparison.generated_group)
-        alone = all(int(np.bincount(group).max()) == 1 for group in groups)
+        alone = all(int(np.bincount(group).max()) == 1 for group in tail.groups)
         self.counting = alone and all(bool(np.all(w >= 0)) for w in tail.weights)
 
     def beyond(self, thresholds: FloatArray) -> FloatArray:
@@ -90,7 +99,7 @@ class Exceedances:
         ours, theirs = (
             float(total**2 / np.sum(squares)) for total, squares in zip(self.totals, self.squares, strict=True)
         )
-        effective = _effective(bins @ self.content[0], bins @ self.squares[0]) * min(1.0, theirs / ours)
+        effective = effective_rows(bins @ self.content[0], bins @ self.squares[0]) * min(1.0, theirs / ours)
         merged = merge_bins(effective[:, None], _MERGE_ROWS)
         join = np.equal.outer(np.arange(merged.max() + 1), merged).astype(np.float64) @ bins
         chi2 = shape_chi2(join @ (self.q - self.p), join @ self.covariance @ join.T)
@@ -158,14 +167,10 @@ def _one_side(
     above: FloatArray, square: FloatArray, total: float, squares: float, error: FloatArray | None
 ) -> tuple[dict[str, FloatArray], FloatArray]:
     """Shares beyond thresholds with interval and effective number of rows, and the share of one effective row."""
-    effective, share = _effective(above, square), above / total
+    effective, share = effective_rows(above, square), above / total
     row = np.divide(square, above * total, out=np.full(len(above), squares / total**2), where=above > 0)
     if error is None:
         low, high = binomial_interval(effective, np.maximum(1.0 / row, effective))
     else:
         low, high = share - error, share + error
     return {"share": share, "low": low, "high": high, "effective": effective}, row
-
-
-def _effective(content: FloatArray, squares: FloatArray) -> FloatArray:
-    return safe_ratio(np.maximum(content, 0.0) ** 2, squares)

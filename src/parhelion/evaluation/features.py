@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from parhelion.errors import ConfigError
+from parhelion.errors import ConfigError, DataError
 from parhelion.evaluation.binning import weighted_quantile
 from parhelion.sample import Field, Sample
 
@@ -24,6 +24,8 @@ class Features:
     ----------
     names
         One name a column; ``pid = K`` for the indicator of a category, ``cells[3]`` for an entry of a vector.
+    fields
+        The fields that the columns are made of, in their order.
     shift, scale
         What is subtracted from each column, and what it is divided by then; shape (d,), from the reference alone.
     """
@@ -63,6 +65,8 @@ def choose_features(
     ------
     ConfigError
         A field does not exist.
+    DataError
+        There are no features.
     """
     schema = reference.schema
     known = {f.name: f for f in schema.fields}
@@ -74,6 +78,9 @@ def choose_features(
     if conditions:
         chosen = tuple(f for f in schema.condition if f not in chosen) + chosen
     names = tuple(name for field in chosen for name in _names(field))
+    if not names:
+        msg = f"metric {metric}: {reference.source} has no responses or conditions to compare; declare some"
+        raise DataError(msg)
     matrix, weight = _columns(reference, chosen), reference.weight
     shift, scale = np.zeros(len(names)), np.ones(len(names))
     numbers = np.array([field.kind != "category" for field in chosen for _ in _names(field)], dtype=bool)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,7 @@ from parhelion.evaluation.blocks import (
     draws_histogram,
     jackknife,
 )
-from parhelion.evaluation.calochallenge import CALOCHALLENGE_SEED, biased_quantity, calochallenge_fpd, require_equal
+from parhelion.evaluation.calochallenge import Mode, biased_quantity, calochallenge_fpd, require_equal, scaling_of
 from parhelion.evaluation.features import Scaling
 from parhelion.evaluation.moments import BlockMoments, gaussian_frechet
 from parhelion.evaluation.registry import Metric
@@ -42,7 +42,8 @@ class FrechetOptions:
     conditions
         Whether the conditions are features too, so that the response's dependence on them counts.
     scaling
-        Unit of each feature, see `choose_features`; ``max`` as published. The mode ``calochallenge`` needs ``max``.
+        Unit of each feature, see `choose_features`: ``standard`` if none is chosen, and ``max``, as published, in the
+        mode ``calochallenge``.
     mode
         ``unbiased``: all rows, bias removed. ``calochallenge``: the published estimator with its bias, for comparison
         with published numbers.
@@ -57,7 +58,7 @@ class FrechetOptions:
     fields: tuple[str, ...] = ()
     conditions: bool = True
     scaling: Scaling | None = None
-    mode: Literal["unbiased", "calochallenge"] = "unbiased"
+    mode: Mode = "unbiased"
     blocks: int = 50
     replicas: int = 1000
     min_samples: int = 10_000
@@ -74,14 +75,12 @@ class FrechetOptions:
                 "and the second larger than the first"
             )
             raise ConfigError(msg)
-        if self.mode == "calochallenge" and self.scaling not in (None, "max"):
-            msg = f"metric {NAME}: scaling {self.scaling} with mode calochallenge, expected max, as published"
-            raise ConfigError(msg)
+        scaling_of(self.mode, self.scaling, NAME)
 
     @property
     def unit(self) -> Scaling:
-        """The scaling in use: ``standard``, or ``max`` in the mode ``calochallenge``, if none is chosen."""
-        return self.scaling or ("max" if self.mode == "calochallenge" else "standard")
+        """The scaling in use."""
+        return scaling_of(self.mode, self.scaling, NAME)
 
 
 @dataclass(frozen=True)
@@ -283,13 +282,12 @@ def frechet(reference: Sample, generated: Sample, options: FrechetOptions, *, se
     with told_by(NAME):
         blocks = blocks_of(vectors.comparison, options.blocks, np.random.default_rng([seed, 0]))
         found = estimate_frechet(*block_moments(x, y, w, v, blocks), blocks.paired, options.replicas, seed)
-        quantity = found.fpd
+        quantity, shown = found.fpd, found.draws
         if options.mode == "calochallenge":
             require_equal(w, v)
-            value, error = calochallenge_fpd(
-                x, y, min_samples=options.min_samples, max_samples=options.max_samples, seed=CALOCHALLENGE_SEED
-            )
-            quantity = biased_quantity(value, error, error, found.draws + found.bias, seed)
+            value, error = calochallenge_fpd(x, y, min_samples=options.min_samples, max_samples=options.max_samples)
+            shown = found.draws + found.bias
+            quantity = biased_quantity(value, error, error, shown, seed)
     on = ", ".join(options.fields) or "all responses"
     details: dict[str, Any] = {
         **vectors.comparison.describe(),
@@ -303,7 +301,7 @@ def frechet(reference: Sample, generated: Sample, options: FrechetOptions, *, se
         "shift_error": found.shift_error,
         "width": found.width,
         "width_error": found.width_error,
-        "null": draws_histogram(found.draws + (found.bias if options.mode == "calochallenge" else 0.0)),
+        "null": draws_histogram(shown),
         "caption": f"Frechet distance of {len(names)} features ({options.unit} scaling).",
     }
     return [MetricResult(NAME, on, "fpd", {"fpd": quantity}, details, fields=options.fields)]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,11 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from parhelion.errors import ConfigError
-from parhelion.evaluation.binning import require_category, require_rows, scalar, weighted_quantile
+from parhelion.evaluation.binning import scalar, weighted_quantile
 from parhelion.evaluation.comparison import Comparison, compare
 from parhelion.evaluation.cumulative import CdfDifference
-from parhelion.evaluation.distances import Chi2, merge_bins, pooled_rows, separation_power, shape_chi2
+from parhelion.evaluation.distances import Chi2, merge_bins, one_row, pooled_rows, separation_power, shape_chi2
 from parhelion.evaluation.null import against_null, safe_ratio
+from parhelion.evaluation.parts import parts_of
 from parhelion.evaluation.registry import Metric
 from parhelion.evaluation.result import NAN, MetricResult, Quantity
 from parhelion.evaluation.shares import (
@@ -25,7 +25,6 @@ from parhelion.evaluation.shares import (
     shares,
 )
 from parhelion.sample import Field, Sample
-from parhelion.weights import summarise
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -127,37 +126,6 @@ def histograms(reference: Sample, generated: Sample, options: HistogramOptions, 
             field, _ = scalar(reference, name, NAME)
             results.append(_one_field(part, options, field, options.by, label, rng))
     return results
-
-
-def parts_of(whole: Comparison, by: str | None, metric: str) -> Iterator[tuple[str | None, Comparison]]:
-    """Yield the whole with label None, then the rows of each value of a category with its label.
-
-    Parameters
-    ----------
-    whole
-        All rows.
-    by
-        Name of a category field; None for the whole alone.
-    metric
-        Name for messages.
-
-    Raises
-    ------
-    ConfigError
-        The field is unknown or no category.
-    DataError
-        A category has no rows in a sample.
-    """
-    yield None, whole
-    if by is None:
-        return
-    field, _ = scalar(whole.reference, by, metric)
-    require_category(field, metric)
-    for code in field.values:
-        masks = [sample.columns[by] == code for sample in (whole.reference, whole.generated)]
-        for mask in masks:
-            require_rows(int(mask.sum()), metric, f"{by} = {field.label_of(code)}")
-        yield field.label_of(code), whole.select(*masks)
 
 
 def _one_field(
@@ -307,11 +275,6 @@ def _without_bins(
         "ks": against_null(float(found.ks[0]), float(np.std(near.ks, ddof=1)), null.ks[:, 0], limit=0.0),
         "energy": energy,
     }
-
-
-def one_row(*weights: FloatArray) -> float:
-    """Sum over samples of the squared share of one effective row."""
-    return float(sum(1.0 / max(summarise(weight).effective, 1.0) ** 2 for weight in weights))
 
 
 def _spread(values: FloatArray, weight: FloatArray) -> float:

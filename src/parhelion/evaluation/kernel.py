@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +16,8 @@ from parhelion.evaluation.blocks import (
     blocks_of,
     blocks_of_rows,
     draws_histogram,
-    jackknife,
 )
-from parhelion.evaluation.calochallenge import CALOCHALLENGE_SEED, biased_quantity, calochallenge_kpd, require_equal
+from parhelion.evaluation.calochallenge import Mode, biased_quantity, calochallenge_kpd, require_equal, scaling_of
 from parhelion.evaluation.comparison import Comparison
 from parhelion.evaluation.features import Scaling
 from parhelion.evaluation.registry import Metric
@@ -68,7 +67,7 @@ class KernelDistanceOptions:
     fields: tuple[str, ...] = ()
     conditions: bool = True
     scaling: Scaling | None = None
-    mode: Literal["unbiased", "calochallenge"] = "unbiased"
+    mode: Mode = "unbiased"
     blocks: int = 50
     replicas: int = 1000
     dense_rows: int = 5_000
@@ -82,14 +81,12 @@ class KernelDistanceOptions:
                 f"batch_size {self.batch_size}; expected at least 4, 20, 100 and 2"
             )
             raise ConfigError(msg)
-        if self.mode == "calochallenge" and self.scaling not in (None, "max"):
-            msg = f"metric {NAME}: scaling {self.scaling} with mode calochallenge, expected max, as published"
-            raise ConfigError(msg)
+        scaling_of(self.mode, self.scaling, NAME)
 
     @property
     def unit(self) -> Scaling:
         """The scaling in use."""
-        return self.scaling or ("max" if self.mode == "calochallenge" else "standard")
+        return scaling_of(self.mode, self.scaling, NAME)
 
 
 @dataclass(frozen=True)
@@ -204,7 +201,7 @@ def estimate_kernel(
     contrasts = Contrasts(weights[0], weights[1], blocks.paired)
     inner = gram[: 2 * count, : 2 * count]
     plain = float(contrasts.difference @ inner @ contrasts.difference)
-    _, error = jackknife(plain, np.einsum("ki,ij,kj->k", contrasts.deleted, inner, contrasts.deleted, optimize=True))
+    error = contrasts.jackknife_error(inner)
     null = SignNull(contrasts.units @ inner @ contrasts.units.T)
     draws = null.draws(replicas, np.random.default_rng([seed, 1]))
 
@@ -225,7 +222,7 @@ def estimate_kernel(
     by_block = len(scatters) < len(parts)
     bias = null.bias if by_block else sum(scatters)
     rounding = 1e-13 * float(np.einsum("si,ij,sj->", ends, gram, ends))
-    return KernelEstimate(null.quantity(plain - bias, float(error), draws, rounding), plain, bias, draws, by_block)
+    return KernelEstimate(null.quantity(plain - bias, error, draws, rounding), plain, bias, draws, by_block)
 
 
 def _gram(
@@ -331,9 +328,7 @@ def kernel_metric(
         quantity, shown = found.kpd, found.draws
         if options.mode == "calochallenge":
             require_equal(*whole.weights)
-            value, spread = calochallenge_kpd(
-                *whole.rows, batches=_BATCHES, batch_size=options.batch_size, seed=CALOCHALLENGE_SEED
-            )
+            value, spread = calochallenge_kpd(*whole.rows, batches=_BATCHES, batch_size=options.batch_size)
             # The bias and the fluctuations of the samples fall as the number of rows.
             shown = (found.draws + found.bias) * len(comparison.reference) / len(whole.comparison.reference)
             quantity = biased_quantity(value, spread, _MEDIAN * spread / np.sqrt(_BATCHES), shown, seed)

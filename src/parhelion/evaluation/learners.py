@@ -10,16 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
+from scipy.special import expit
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 BoolArray = npt.NDArray[np.bool_]
 Model = Callable[[FloatArray], FloatArray]
 Learner = Literal["trees", "quadratic", "network"]
+LEARNERS: tuple[Learner, ...] = get_args(Learner)
 
 _CHUNK = 1 << 14
 # Beyond this many standard deviations a feature says no more to products and networks than that it is far out.
@@ -140,7 +142,7 @@ def train_quadratic(features: FloatArray, label: IntArray, weight: FloatArray, *
         found = np.empty(len(x))
         for rows in _chunks(len(x)):
             found[rows] = quadratic(x[rows]) @ beta
-        return expit(found)
+        return np.asarray(expit(found), dtype=np.float64)
 
     return score
 
@@ -208,7 +210,7 @@ def train_network(
         with torch.no_grad():
             for rows in _chunks(len(x)):
                 out[rows] = network(torch.from_numpy(prepared(x[rows])).float())[:, 0].double().numpy()
-        return expit(out)
+        return np.asarray(expit(out), dtype=np.float64)
 
     return score
 
@@ -268,10 +270,16 @@ def fit_logistic(columns: Callable[[slice], FloatArray], label: IntArray, weight
     return beta
 
 
-def training_weight(
-    features: FloatArray, weight: FloatArray, *, categorical: BoolArray, min_leaf: int, seed: int
+def regressed_weight(
+    features: FloatArray,
+    weight: FloatArray,
+    *,
+    categorical: BoolArray | None = None,
+    trees: int = 60,
+    min_leaf: int = 100,
+    seed: int = 0,
 ) -> FloatArray:
-    """Weights for training, not negative: as they are, or their conditional mean given the features.
+    """Weights that a loss can bear: as they are, or their conditional mean if some are negative.
 
     The log-likelihood has no lower bound with negative weights; their conditional mean, regressed by boosted trees
     with squared loss and cut at 0, makes the same density (Borisyak & Kazeev, arXiv:1905.11719, section 3).
@@ -279,32 +287,31 @@ def training_weight(
     Parameters
     ----------
     features, weight
-        Shapes (n, d) and (n,); weights are signed.
+        Shapes (n, d) and (n,); weights are signed. What is to be learned within one call must be among the features:
+        the mean weight of one class must not go to another.
     categorical
-        Which features are categories, shape (d,).
-    min_leaf, seed
-        Least number of rows in a leaf (100 at least), and the seed of the trees.
+        Which features are categories, shape (d,); none if not given.
+    trees, min_leaf, seed
+        Number of trees, least number of rows in a leaf, and the seed.
+
+    Returns
+    -------
+    ndarray
+        Shape (n,), not negative.
     """
     if not np.any(weight < 0):
         return weight
     from sklearn.ensemble import HistGradientBoostingRegressor
 
     model = HistGradientBoostingRegressor(
-        max_iter=60,
+        max_iter=trees,
         learning_rate=0.1,
-        min_samples_leaf=max(min_leaf, 100),
+        min_samples_leaf=min_leaf,
         categorical_features=categorical,
         early_stopping=False,
         random_state=seed % 2**32,
     )
-    mean = model.fit(features, weight).predict(features)
-    return np.maximum(np.asarray(mean, dtype=np.float64), 0.0)
-
-
-def expit(x: npt.ArrayLike) -> FloatArray:
-    """Share 1 / (1 + e^-x), without overflow."""
-    found: FloatArray = 0.5 * (1.0 + np.tanh(0.5 * np.asarray(x, dtype=np.float64)))
-    return found
+    return np.maximum(np.asarray(model.fit(features, weight).predict(features), dtype=np.float64), 0.0)
 
 
 class _Bins:

@@ -20,7 +20,9 @@ from parhelion.evaluation.neighbours import nearest
 from parhelion.evaluation.null import against_null
 from parhelion.evaluation.registry import Metric
 from parhelion.evaluation.result import MetricResult, Quantity
+from parhelion.evaluation.shares import score_histogram
 from parhelion.sample import Sample
+from parhelion.weights import summarise
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -119,9 +121,9 @@ def memorisation(
     list of MetricResult
         On "conditions and responses" and on "responses" (one only where there are no conditions). Details:
         ``features``, ``train_rows``, ``used`` (rows of each sample), ``repeated`` (training rows left out),
-        ``level``, ``threshold``, ``median`` (distance of each sample), ``histogram`` with ``edges`` (log10 of the
-        distance), ``reference``, ``generated`` and errors (shares), ``ratio_histogram`` (the same of d1 / d2),
-        ``cells`` with ``z`` and ``share``.
+        ``level``, ``threshold``, ``shares`` (of each sample's weight at or below it), ``median`` (distance of each
+        sample), ``histogram`` with ``edges`` (log10 of the distance), ``reference``, ``generated`` and errors (shares),
+        ``ratio_histogram`` (the same of d1 / d2), ``cells`` with ``z`` and ``share``.
 
     Raises
     ------
@@ -237,7 +239,8 @@ def _by_cell(
     for cell in range(options.cells):
         masks = [c == cell for c in cells]
         least = options.min_effective if options.cells > 1 else 0.0
-        if not all(_enough(weight[mask], least) for weight, mask in zip(weights, masks, strict=True)):
+        inside = [summarise(sample.weight[mask]) for sample, mask in zip(samples, masks, strict=True)]
+        if not all(part.total > 0 and part.effective >= least for part in inside):
             continue
         test = rank_test(
             *(d[m] for d, m in zip(distance, masks, strict=True)),
@@ -273,11 +276,6 @@ def _spread(values: FloatArray, mask: BoolArray) -> sparse.csr_matrix:
     return _column(full)
 
 
-def _enough(weight: FloatArray, least: float) -> bool:
-    total, squares = float(np.sum(weight)), float(np.sum(weight**2))
-    return total > 0 and total**2 >= least * squares
-
-
 def _cells(known: FloatArray, rows: list[FloatArray], count: int, seed: int) -> list[IntArray]:
     """Cell of each row: nearest centre of k-means on the training rows."""
     from sklearn.cluster import MiniBatchKMeans
@@ -294,9 +292,7 @@ def _histogram(values: list[FloatArray], w: FloatArray, v: FloatArray, edges: Fl
         edges = np.linspace(low - 1e-3, max(high, low + 1e-3) + 1e-3, _CURVE_BINS + 1)
     found: dict[str, Any] = {"edges": edges}
     for side, x, weight in zip(("reference", "generated"), values, (w, v), strict=True):
-        total = np.sum(weight)
-        found[side] = np.histogram(x, edges, weights=weight)[0] / total
-        found[f"{side}_error"] = np.sqrt(np.histogram(x, edges, weights=weight**2)[0]) / total
+        found |= score_histogram(side, x, weight, edges)
     return found
 
 

@@ -11,8 +11,8 @@ from scipy.spatial import cKDTree
 
 from parhelion import noise
 from parhelion.errors import DataError, ShapeError
-from parhelion.evaluation.comparison import Comparison
-from parhelion.evaluation.features import Features
+from parhelion.evaluation.learners import regressed_weight
+from parhelion.evaluation.vectors import Vectors
 from parhelion.weights import summarise
 
 FloatArray = npt.NDArray[np.float64]
@@ -144,10 +144,8 @@ class Thinning:
 
     Parameters
     ----------
-    comparison
-        The samples.
-    features
-        What the rows are as vectors.
+    vectors
+        The samples, and what their rows are as vectors.
     metric
         Its name, for messages.
     rows
@@ -158,19 +156,18 @@ class Thinning:
         Seed of the choice of rows.
     """
 
-    def __init__(
-        self, comparison: Comparison, features: Features, metric: str, *, rows: int, least: int, seed: int
-    ) -> None:
-        self.paired = comparison.paired
+    def __init__(self, vectors: Vectors, metric: str, *, rows: int, least: int, seed: int) -> None:
+        comparison = vectors.comparison
+        self._paired = comparison.paired
         samples = (comparison.reference, comparison.generated)
-        self._matrix = np.concatenate([features.of(sample) for sample in samples])
+        self._matrix = np.concatenate(vectors.rows)
         self._weight = np.concatenate([sample.weight / np.mean(sample.weight) for sample in samples])
         self._group = np.concatenate([comparison.reference_group, comparison.generated_group])
         self._label = np.arange(len(self._group)) < len(comparison.reference)
         keys = [sample.group for sample in samples]
         self._place = noise.uniform(seed, np.concatenate(keys), 1, stage=3)[:, 0]
         # Rows of one event share their number, so that pairs of positive weight stay together.
-        events = [sample.event_id for sample in samples] if self.paired else [np.arange(len(self._group))]
+        events = [sample.event_id for sample in samples] if comparison.paired else [np.arange(len(self._group))]
         self._chance = noise.uniform(seed, np.concatenate(events), 1, stage=2)[:, 0]
         self._metric, self._rows, self._least = metric, rows, least
 
@@ -202,8 +199,7 @@ class Thinning:
         DataError
             Fewer rows than `least` are left.
         """
-        n = int(np.sum(self._label))
-        for label in exchanges(self._label, self._group, n, self.paired, replicas, rng):
+        for label in exchanges(self._label, self._group, self._paired, replicas, rng):
             yield self._thin(label, rng)
 
     def _thin(self, label: BoolArray, rng: np.random.Generator) -> EqualRows:
@@ -236,7 +232,7 @@ class Thinning:
 
 
 def exchanges(
-    label: BoolArray, group: IntArray, rows: int, paired: bool, replicas: int, rng: np.random.Generator
+    label: BoolArray, group: IntArray, paired: bool, replicas: int, rng: np.random.Generator
 ) -> Iterator[BoolArray]:
     """Yield labels of pooled rows, shape (N,), where the samples do not differ.
 
@@ -246,15 +242,13 @@ def exchanges(
         Which rows are of the reference, shape (N,).
     group
         Group of each row, numbered from 0 without gaps, shape (N,).
-    rows
-        Rows of the reference.
     paired
         Exchange the two sides of each group at random; otherwise groups are dealt out anew, as many rows to the
         reference as it has, up to the size of a group.
     replicas, rng
         How many, and from what.
     """
-    sizes = np.bincount(group)
+    sizes, rows = np.bincount(group), int(np.sum(label))
     for _ in range(replicas):
         if paired:
             yield label ^ rng.integers(0, 2, size=len(sizes)).astype(bool)[group]
@@ -277,15 +271,9 @@ def _unequal(weight: FloatArray) -> bool:
 def _acceptance(matrix: FloatArray, weight: FloatArray, rng: np.random.Generator) -> FloatArray:
     """Probability to keep each row, up to more than 1, shape (n,)."""
     if np.any(weight < 0):
-        from sklearn.ensemble import HistGradientBoostingRegressor
-
-        model = HistGradientBoostingRegressor(
-            max_iter=_REGRESSION_TREES,
-            min_samples_leaf=max(_REGRESSION_LEAF, len(weight) // _REGRESSION_LEAVES),
-            early_stopping=False,
-            random_state=int(rng.integers(2**31)),
-        )
-        weight = np.maximum(np.asarray(model.fit(matrix, weight).predict(matrix), dtype=np.float64), 0.0)
+        leaf = max(_REGRESSION_LEAF, len(weight) // _REGRESSION_LEAVES)
+        seed = int(rng.integers(2**31))
+        weight = regressed_weight(matrix, weight, trees=_REGRESSION_TREES, min_leaf=leaf, seed=seed)
     descending = np.sort(weight)[::-1]
     # Weight above each row's level, from the heaviest row down.
     above = np.cumsum(descending) - np.arange(1, len(weight) + 1) * descending

@@ -12,11 +12,12 @@ from scipy.special import expit
 from scipy.stats import gamma, norm
 
 from parhelion.errors import ConfigError, DataError
-from parhelion.evaluation.comparison import compare
-from parhelion.evaluation.features import Features, choose_features
+from parhelion.evaluation.features import Features
 from parhelion.evaluation.neighbours import EqualRows, Thinning, exchanges, squared_distances
 from parhelion.evaluation.registry import Metric
 from parhelion.evaluation.result import MetricResult, Quantity
+from parhelion.evaluation.shares import score_histogram
+from parhelion.evaluation.vectors import vectors_of
 from parhelion.sample import Sample
 
 FloatArray = npt.NDArray[np.float64]
@@ -27,7 +28,7 @@ NAME = "nplm"
 _PAIRS = 1000
 _WIDTH_QUANTILE = 0.9
 _STEPS, _TOLERANCE = 200, 1e-6
-_NEWTON_AFTER = 40
+_NEWTON_AFTER, _LEAST_STEP = 40, 1e-6
 _NULL_DIRECTION = 1e-10
 _CURVE_BINS = 40
 _TINY = 1e-280
@@ -114,7 +115,7 @@ class KernelRatio:
         ridge = len(weight) * self.penalty
         beta = np.zeros(self.basis.shape[1])
         value = np.zeros(len(weight))
-        loss = np.inf
+        loss = _loss(value, beta, weight, target, ridge)
         for step in range(_STEPS):
             probability = expit(value)
             gradient = self.basis.T @ (weight * (probability - target)) + ridge * beta
@@ -128,13 +129,13 @@ class KernelRatio:
             size, direction = 1.0, self.basis @ move
             # Decrement of the loss to first order.
             decrement = float(gradient @ move)
-            loss = _loss(value, beta, weight, target, ridge)
-            while size > 1e-6:
-                trial = _loss(value - size * direction, beta - size * move, weight, target, ridge)
-                if trial <= loss:
+            while True:
+                next_value, next_beta = value - size * direction, beta - size * move
+                next_loss = _loss(next_value, next_beta, weight, target, ridge)
+                if next_loss <= loss or size <= _LEAST_STEP:
                     break
                 size *= 0.5
-            value, beta = value - size * direction, beta - size * move
+            value, beta, loss = next_value, next_beta, next_loss
             if decrement <= _TOLERANCE * max(1.0, float(np.sqrt(len(weight)))):
                 break
         return value
@@ -230,12 +231,10 @@ def nplm(reference: Sample, generated: Sample, options: NplmOptions, *, seed: in
     DataError
         Fewer than 50 rows of equal weight are left, or all features are constant.
     """
-    comparison = compare(reference, generated)
-    features = choose_features(
-        reference, NAME, fields=options.fields, conditions=options.conditions, scaling="standard"
-    )
+    vectors = vectors_of(reference, generated, NAME, options.fields, options.conditions, "standard")
+    comparison, features = vectors.comparison, vectors.features
     rng = np.random.default_rng(seed)
-    thinning = Thinning(comparison, features, NAME, rows=options.rows, least=_LEAST_ROWS, seed=seed)
+    thinning = Thinning(vectors, NAME, rows=options.rows, least=_LEAST_ROWS, seed=seed)
     equal = thinning.rows(rng)
     n = len(equal.reference)
     if np.ptp(equal.reference, axis=0).max() < _CONSTANT:
@@ -258,7 +257,7 @@ def nplm(reference: Sample, generated: Sample, options: NplmOptions, *, seed: in
             other = np.arange(2 * len(again.reference)) >= len(again.reference)
             null.append(statistic(prepare(again).fit(other), other))
     else:
-        drawn = exchanges(~label, group, n, comparison.paired, options.toys, rng)
+        drawn = exchanges(~label, group, comparison.paired, options.toys, rng)
         null = [statistic(model.fit(~own), ~own) for own in drawn]
     toys = np.array(null)
     quantities, ndf, scale = _quantities(t, toys)
@@ -338,9 +337,8 @@ def _histogram(value: FloatArray, label: BoolArray) -> dict[str, Any]:
     found: dict[str, Any] = {"edges": edges}
     for side, mask in (("reference", ~label), ("generated", label)):
         # Rows beyond the edges stand in the first and the last bin.
-        content = np.histogram(np.clip(value[mask], edges[0], edges[-1]), edges)[0]
-        found[side] = content / mask.sum()
-        found[f"{side}_error"] = np.sqrt(content) / mask.sum()
+        shown = np.clip(value[mask], edges[0], edges[-1])
+        found |= score_histogram(side, shown, np.ones(len(shown)), edges)
     return found
 
 

@@ -112,7 +112,7 @@ def posterior(reference: Sample, generated: Sample, options: PosteriorOptions, *
         A group is not one row of the reference, or has fewer than 10 draws, or draws of different weight.
     """
     described = compare(reference, generated).describe()
-    parameters = _parameters(reference, options)
+    parameters = _parameters(reference, generated, options)
     order = _draws_of_rows(reference, generated)
     truth = _values(reference, parameters)
     draws = _values(generated, parameters)[order]
@@ -120,19 +120,19 @@ def posterior(reference: Sample, generated: Sample, options: PosteriorOptions, *
     shrunk, shrunk_error = contraction(truth, draws, weight=weight)
     value_rank = ranks(truth, draws, seed=seed)
     points = tarp_reference(truth, reference.condition, weight=weight, seed=seed)
-    names = [(name, field.unit) for field in parameters for name in _names(field)]
+    named = [(name, field) for field in parameters for name in _names(field)]
     results = []
-    for i, (name, unit) in enumerate(names):
+    for i, (name, field) in enumerate(named):
         one = slice(i, i + 1)
         near = tarp(truth[:, one], draws[:, :, one], points[:, one], seed=seed + 1)
         u = value_rank[:, i]
-        found = _Ranks(name, unit, u, near, np.abs(2.0 * u - 1.0), float(shrunk[i]), float(shrunk_error[i]))
-        results.append(_one_result(found, described, weight, draws.shape[1], options, seed, _used(parameters, name)))
-    if len(names) > 1:
+        found = _Ranks(name, field.unit, u, near, np.abs(2.0 * u - 1.0), float(shrunk[i]), float(shrunk_error[i]))
+        results.append(_one_result(found, described, weight, draws.shape[1], options, seed, (field.name,)))
+    if len(named) > 1:
         spread = np.std(truth, axis=0)
         near = tarp(truth, draws, points, scale=np.where(spread > 0, spread, 1.0), seed=seed + 1)
         u = ellipsoid_ranks(truth, draws, seed=seed + 2)
-        mean, mean_error = float(np.mean(shrunk)), float(np.sqrt(np.sum(shrunk_error**2)) / len(names))
+        mean, mean_error = float(np.mean(shrunk)), float(np.sqrt(np.sum(shrunk_error**2)) / len(named))
         together = _Ranks("all parameters", "", u, near, u, mean, mean_error)
         used = tuple(field.name for field in parameters)
         results.append(_one_result(together, described, weight, draws.shape[1], options, seed, used))
@@ -232,8 +232,9 @@ def _area_above_half(near: Uniformity) -> float:
     return float(np.sum(0.5 * (curve[1:] + curve[:-1])) / _TARP_BINS)
 
 
-def _parameters(reference: Sample, options: PosteriorOptions) -> tuple[Field, ...]:
-    known = {f.name: f for f in (*reference.schema.response, *reference.schema.extra)}
+def _parameters(reference: Sample, generated: Sample, options: PosteriorOptions) -> tuple[Field, ...]:
+    fields = (*reference.schema.response, *reference.schema.extra)
+    known = {f.name: f for f in fields if f.name in generated.columns}
     for name in options.fields:
         if name not in known:
             msg = f"metric {NAME}: no response or extra field {name}; there are {', '.join(known) or 'none'}"
@@ -251,10 +252,6 @@ def _parameters(reference: Sample, options: PosteriorOptions) -> tuple[Field, ..
 
 def _names(field: Field) -> list[str]:
     return [field.name] if field.width == 1 else [f"{field.name}[{i}]" for i in range(field.width)]
-
-
-def _used(parameters: tuple[Field, ...], name: str) -> tuple[str, ...]:
-    return tuple(field.name for field in parameters if name in _names(field))
 
 
 def _values(sample: Sample, parameters: tuple[Field, ...]) -> FloatArray:

@@ -10,8 +10,7 @@ import numpy.typing as npt
 from scipy.stats import t as student
 
 from parhelion.errors import ConfigError
-from parhelion.evaluation.comparison import compare
-from parhelion.evaluation.features import Features, choose_features
+from parhelion.evaluation.features import Features
 from parhelion.evaluation.neighbours import (
     EqualRows,
     Thinning,
@@ -22,6 +21,7 @@ from parhelion.evaluation.neighbours import (
 )
 from parhelion.evaluation.registry import Metric
 from parhelion.evaluation.result import MetricResult, Quantity
+from parhelion.evaluation.vectors import checked_pair, vectors_of
 from parhelion.sample import Sample
 
 FloatArray = npt.NDArray[np.float64]
@@ -128,8 +128,13 @@ def neighbourhoods(reference: npt.ArrayLike, generated: npt.ArrayLike, k: int = 
     -------
     Neighbourhoods
         O(n m) time, memory for blocks of it.
+
+    Raises
+    ------
+    DataError
+        The arrays do not fit together, have values that are not finite, or no more than k rows.
     """
-    x, y = np.asarray(reference, dtype=np.float64), np.asarray(generated, dtype=np.float64)
+    x, y, _, _ = checked_pair(reference, generated, None, None)
     ours, theirs = (nearest(rows, rows, k, exclude_self=True)[0][:, -1] ** 2 for rows in (x, y))
     centre = np.mean(x, axis=0)
     covered, recalled = np.zeros(len(x), dtype=bool), np.zeros(len(x), dtype=bool)
@@ -197,13 +202,10 @@ def prdc(reference: Sample, generated: Sample, options: PrdcOptions, *, seed: in
     DataError
         Fewer than 4 k rows of equal weight are left.
     """
-    comparison = compare(reference, generated)
-    k = options.neighbours
-    features = choose_features(
-        reference, NAME, fields=options.fields, conditions=options.conditions, scaling="standard"
-    )
+    vectors = vectors_of(reference, generated, NAME, options.fields, options.conditions, "standard")
+    comparison, features, k = vectors.comparison, vectors.features, options.neighbours
     rng = np.random.default_rng(seed)
-    thinning = Thinning(comparison, features, NAME, rows=options.rows, least=4 * k, seed=seed)
+    thinning = Thinning(vectors, NAME, rows=options.rows, least=4 * k, seed=seed)
     equal = thinning.rows(rng)
     found = neighbourhoods(equal.reference, equal.generated, k)
     if thinning.signed:
@@ -262,7 +264,7 @@ def exchanged(
     _, near = nearest(pooled, pooled, min(6 * k + 30, len(pooled) - 1), exclude_self=True)
     draws: dict[str, list[float]] = {name: [] for name in QUANTITIES}
     n = len(equal.reference)
-    for label in exchanges(np.arange(2 * n) < n, equal.pooled_group, n, paired, replicas, rng):
+    for label in exchanges(np.arange(2 * n) < n, equal.pooled_group, paired, replicas, rng):
         same = label[near] == label[:, None]
         inside = ~same & (np.cumsum(same, axis=1) < k)
         hit_by = [np.zeros(len(pooled), dtype=bool) for _ in range(2)]

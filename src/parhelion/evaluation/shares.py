@@ -78,3 +78,26 @@ def shape_quantity(chi2: Chi2) -> Quantity:
         null_error=float(np.sqrt(2.0 / ndf)),
         p_value=float(chi2_distribution.sf(value, ndf)),
     )
+
+
+def score_histogram(name: str, score: FloatArray, weight: FloatArray, edges: FloatArray) -> dict[str, FloatArray]:
+    """Shares of the weight in bins of a score and their errors for independent rows.
+
+    Parameters
+    ----------
+    name
+        Key of the shares; that of the errors has ``_error`` behind it.
+    score, weight
+        Shapes (n,); signed weights with a positive sum.
+    edges
+        Shape (B + 1,).
+
+    Returns
+    -------
+    dict
+        Two arrays of shape (B,).
+    """
+    total = np.sum(weight)
+    content = np.histogram(score, edges, weights=weight)[0]
+    squares = np.histogram(score, edges, weights=weight**2)[0]
+    return {name: content / total, f"{name}_error": np.sqrt(squares) / total}

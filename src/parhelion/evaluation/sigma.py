@@ -23,6 +23,7 @@ from parhelion.evaluation.comparison import Comparison, compare
 from parhelion.evaluation.null import against_null, safe_ratio, tail_probability
 from parhelion.evaluation.registry import Metric
 from parhelion.evaluation.result import MetricResult
+from parhelion.evaluation.shares import shares
 from parhelion.sample import Field, Sample
 
 FloatArray = npt.NDArray[np.float64]
@@ -115,9 +116,11 @@ def sigma(reference: Sample, generated: Sample, options: SigmaOptions, *, seed: 
         msg = f"metric {NAME}: no scalar response to compare; name scalar fields in `fields`"
         raise ConfigError(msg)
     labels, edges, ours, theirs = _classes(comparison, options)
-    effective = np.minimum(
-        _effective(ours, reference.weight, len(labels)), _effective(theirs, comparison.generated.weight, len(labels))
+    rows = (
+        shares(label, len(labels) + 1, sample.weight)[2][:-1]
+        for label, sample in ((ours, comparison.reference), (theirs, comparison.generated))
     )
+    effective = np.minimum(*rows)
     used = np.flatnonzero(effective >= options.min_effective)
     if len(used) == 0:
         msg = (
@@ -232,13 +235,6 @@ def _classes(comparison: Comparison, options: SigmaOptions) -> tuple[list[str], 
     inside = [bin_index(values, edges) for values in (ours, theirs)]
     first, second = (np.where((i >= 0) & (i < count), i, count) for i in inside)
     return labels, edges, first, second
-
-
-def _effective(label: IntArray, weight: FloatArray, classes: int) -> FloatArray:
-    """Effective number of rows in each class; 0 where the sum of weights is not positive."""
-    total = np.bincount(label, weight, classes + 1)[:classes]
-    squares = np.bincount(label, weight**2, classes + 1)[:classes]
-    return np.divide(total**2, squares, out=np.zeros(classes), where=(squares > 0) & (total > 0))
 
 
 METRIC = Metric(NAME, SigmaOptions, sigma, ("sigma", "mean", "max_pull"), "physics")

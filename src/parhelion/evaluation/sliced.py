@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,6 @@ from parhelion.evaluation.blocks import (
     blocks_of,
     blocks_of_rows,
     draws_histogram,
-    jackknife,
 )
 from parhelion.evaluation.bootstrap import random_signs
 from parhelion.evaluation.features import Scaling
@@ -206,7 +205,7 @@ def estimate_sliced(
     # Single precision is relative to the largest value, which a common offset would make large.
     centre = x_weight @ x / np.sum(x_weight)
     x, y = x - centre, y - centre
-    slicer = (SortedSlices if equal else SteppedSlices)(x, y, x_weight, y_weight, blocks)
+    slicer = (SortedSlices if equal else SteppedSlices)(x_weight, y_weight, blocks)
     found = [slicer.one(a, b) for a, b in projections(x, y, directions, np.float32 if equal else np.float64)]
     scale = slice_factor(x.shape[1])
     w1, energy, unbiased = (np.array([getattr(one, key) for one in found]) for key in ("w1", "energy", "unbiased"))
@@ -214,19 +213,18 @@ def estimate_sliced(
     sums, widths = np.stack([one.sums for one in found], axis=1), np.stack([one.widths for one in found])
     flat = (sums * np.sqrt(2 * scale / len(found) * widths)).reshape(len(sums), -1)
     null = SignNull(_product(contrasts.units @ flat))
-    gram = _product(flat)
-    _, error = jackknife(0.0, np.einsum("ki,ij,kj->k", contrasts.deleted, gram, contrasts.deleted, optimize=True))
+    error = contrasts.jackknife_error(_product(flat))
     units = np.tensordot(contrasts.units, sums, axes=1)
     by_block = 2 * np.sum(units**2 * widths, axis=(0, 2))
     by_direction = scale * (unbiased if equal and independent else energy - by_block)
     draws = null.draws(replicas, rng)
     rounding = 1e-13 * float(np.sum(2 * scale * widths)) / len(found)
-    quantity = null.quantity(float(by_direction.mean()), float(error), draws, rounding)
+    quantity = null.quantity(float(by_direction.mean()), error, draws, rounding)
     across = _standard_error(by_direction) if abs(quantity.value) > 0 else 0.0
     noise, near = _w1_draws(units, np.tensordot(contrasts.difference, sums, axes=1), widths, replicas, rng)
     value = float(w1.mean()) if w1.mean() > rounding else 0.0
     return SlicedEstimate(
-        Quantity(quantity.value, float(np.hypot(quantity.error, across)), 0.0, quantity.null_error, quantity.p_value),
+        replace(quantity, error=float(np.hypot(quantity.error, across))),
         Quantity(
             value,
             float(np.hypot(np.std(near, ddof=1), _standard_error(w1) if value > 0 else 0.0)),
@@ -287,9 +285,8 @@ def sliced(reference: Sample, generated: Sample, options: SlicedOptions, *, seed
     -------
     list of MetricResult
         One result. Quantities: `energy` (main), `w1`. Details: ``features`` (names, d), ``scaling``, ``directions``
-        (their number), ``worst`` (components of the direction with the largest energy distance, d),
-        ``energy_by_direction``, ``w1_by_direction`` (sorted, descending), ``null`` and ``w1_null`` (histograms of
-        draws: ``edges``, ``density``).
+        (their number), ``worst`` (components of the direction with the largest energy distance, d), ``null`` and
+        ``w1_null`` (histograms of draws: ``edges``, ``density``).
 
     Raises
     ------
@@ -320,8 +317,6 @@ def sliced(reference: Sample, generated: Sample, options: SlicedOptions, *, seed
         "scaling": options.scaling,
         "directions": options.directions,
         "worst": found.directions[np.argmax(found.energy_by_direction)],
-        "energy_by_direction": np.sort(found.energy_by_direction)[::-1],
-        "w1_by_direction": np.sort(found.w1_by_direction)[::-1],
         "null": draws_histogram(found.energy_draws),
         "w1_null": draws_histogram(found.w1_draws),
         "caption": f"Sliced distances of {len(names)} features along {options.directions} directions.",

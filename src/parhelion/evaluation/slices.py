@@ -43,10 +43,8 @@ class Slice:
 class SortedSlices:
     """Equal weights, equally many rows: three sorts a direction."""
 
-    def __init__(
-        self, x: FloatArray, y: FloatArray, x_weight: FloatArray, y_weight: FloatArray, blocks: Blocks
-    ) -> None:
-        n = len(x)
+    def __init__(self, x_weight: FloatArray, y_weight: FloatArray, blocks: Blocks) -> None:
+        n = len(x_weight)
         self._rank = 2.0 * np.arange(n) - n + 1
         self._joint = 2.0 * np.arange(2 * n) - 2 * n + 1
         self._parts = []
@@ -80,9 +78,7 @@ class SortedSlices:
 class SteppedSlices:
     """Any weights: one sort with its order a direction, and the steps of the cumulative distributions."""
 
-    def __init__(
-        self, x: FloatArray, y: FloatArray, x_weight: FloatArray, y_weight: FloatArray, blocks: Blocks
-    ) -> None:
+    def __init__(self, x_weight: FloatArray, y_weight: FloatArray, blocks: Blocks) -> None:
         self._weight = np.concatenate([x_weight, y_weight])
         self._step = np.concatenate([x_weight / np.sum(x_weight), -y_weight / np.sum(y_weight)])
         self._row = np.concatenate([blocks.reference, blocks.count + blocks.generated])

@@ -8,10 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 from parhelion.errors import ConfigError
-from parhelion.evaluation.binning import require_category, require_rows, scalar
+from parhelion.evaluation.binning import scalar
 from parhelion.evaluation.comparison import Comparison, compare
-from parhelion.evaluation.distances import shape_chi2
+from parhelion.evaluation.distances import one_row, shape_chi2
 from parhelion.evaluation.null import difference_quantities
+from parhelion.evaluation.parts import parts_of
+from parhelion.evaluation.registry import Metric
 from parhelion.evaluation.result import NAN, MetricResult, Quantity
 from parhelion.evaluation.shares import difference_of_shares, joint_influence, shape_quantity, shares
 from parhelion.sample import Sample
@@ -22,6 +24,8 @@ IntArray = npt.NDArray[np.int64]
 NAME = "structure"
 
 _MAX_FIELDS = 10
+# Shares that sum to one differ by this much where they are equal.
+_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,9 @@ def structure(reference: Sample, generated: Sample, options: StructureOptions, *
     Raises
     ------
     ConfigError
-        An option names an unknown field, or fewer than 2 or more than 10 fields.
+        An option names an unknown field, fewer than 2 or more than 10 fields, or a `by` that is no category.
+    DataError
+        A category has no rows in a sample.
     """
     whole = compare(reference, generated)
     names = options.fields or tuple(f.name for f in reference.schema.response if not f.shape)
@@ -94,17 +100,10 @@ def structure(reference: Sample, generated: Sample, options: StructureOptions, *
         msg = f"metric {NAME}: {len(names)} scalar fields, expected 2 to {_MAX_FIELDS}; name those that may tie"
         raise ConfigError(msg)
     rng = np.random.default_rng(seed)
-    results = [_one_part(whole, options, names, "exact equalities", rng)]
-    if options.by is not None:
-        field, _ = scalar(reference, options.by, NAME)
-        require_category(field, NAME)
-        for code in field.values:
-            label = f"{options.by} = {field.label_of(code)}"
-            masks = [sample.columns[field.name] == code for sample in (whole.reference, whole.generated)]
-            for mask in masks:
-                require_rows(int(mask.sum()), NAME, label)
-            part = whole.select(*masks)
-            results.append(_one_part(part, options, names, f"exact equalities, {label}", rng))
+    results = []
+    for label, part in parts_of(whole, options.by, NAME):
+        on = "exact equalities" if label is None else f"exact equalities, {options.by} = {label}"
+        results.append(_one_part(part, options, names, on, rng))
     return results
 
 
@@ -164,8 +163,12 @@ def _one_part(
     p, p_error, _ = shares(cells[0], count, comparison.reference.weight)
     q, q_error, _ = shares(cells[1], count, comparison.generated.weight)
     influence = joint_influence(comparison, cells, count).mapped(difference_of_shares(p, q))
-    chi2 = shape_chi2(q - p, influence.covariance())
-    compared = difference_quantities(q - p, influence.error(), influence.null(options.replicas, rng))
+    difference = np.where(np.abs(q - p) > _ROUNDING, q - p, 0.0)
+    covariance = influence.covariance()
+    error = np.sqrt(np.diag(covariance))
+    # Samples without a common pattern differ in a direction in which neither varies.
+    chi2 = shape_chi2(difference, covariance, one_row(comparison.reference.weight, comparison.generated.weight))
+    compared = difference_quantities(difference, error, influence.null(options.replicas, rng))
     return MetricResult(
         name=NAME,
         on=on,
@@ -180,8 +183,8 @@ def _one_part(
             "patterns": [pattern_name(int(code), names) for code in codes],
             "reference": {"share": p, "error": p_error},
             "generated": {"share": q, "error": q_error},
-            "difference": q - p,
-            "difference_error": influence.error(),
+            "difference": difference,
+            "difference_error": error,
             "smeared": _smeared(comparison, ours, theirs),
             "caption": f"How often exact equalities occur among {', '.join(names)}.",
         },
@@ -270,3 +273,6 @@ def nearest_rows(sample: Sample, at_most: int, rng: np.random.Generator) -> tupl
         rows.append(asked[some])
         partners.append(near[some, np.argmax(foreign[some], axis=1)])
     return np.concatenate(rows), np.concatenate(partners)
+
+
+METRIC = Metric(NAME, StructureOptions, structure, ("differing", "max_difference", "chi2_ndf"), "physics")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -12,9 +11,10 @@ from scipy import sparse
 from scipy.special import ndtr
 
 from parhelion.errors import ConfigError
-from parhelion.evaluation.binning import require_category, require_rows, scalar, weighted_quantile
-from parhelion.evaluation.comparison import Comparison, Influence, compare
+from parhelion.evaluation.binning import scalar, weighted_quantile
+from parhelion.evaluation.comparison import Influence, compare
 from parhelion.evaluation.exceedances import Exceedances, Tail
+from parhelion.evaluation.parts import parts_of
 from parhelion.evaluation.registry import Metric
 from parhelion.evaluation.result import NAN, MetricResult, Quantity
 from parhelion.evaluation.shares import shape_quantity
@@ -135,7 +135,11 @@ def tails(
             msg = f"metric {NAME}: field {name} is a category, which has no tail; leave it out"
             raise ConfigError(msg)
     results = []
-    for label, part, known in _parts(whole, options.by, train):
+    for label, part in parts_of(whole, options.by, NAME):
+        known = train
+        if train is not None and options.by is not None and label is not None:
+            code = scalar(part.reference, options.by, NAME)[1][0]
+            known = train.take(scalar(train, options.by, NAME)[1] == code)
         for name in names:
             field, ours = scalar(part.reference, name, NAME)
             theirs = scalar(part.generated, name, NAME)[1]
@@ -145,23 +149,6 @@ def tails(
                 tail = Tail(part, sign * ours, sign * theirs, None if trained is None else sign * trained, sign)
                 results.append(_one_tail(tail, options, field, side, label))
     return results
-
-
-def _parts(
-    whole: Comparison, by: str | None, train: Sample | None
-) -> Iterator[tuple[str | None, Comparison, Sample | None]]:
-    """The whole, then each category."""
-    yield None, whole, train
-    if by is None:
-        return
-    field, _ = scalar(whole.reference, by, NAME)
-    require_category(field, NAME)
-    for code in field.values:
-        masks = [sample.columns[by] == code for sample in (whole.reference, whole.generated)]
-        for mask in masks:
-            require_rows(int(mask.sum()), NAME, f"{by} = {field.label_of(code)}")
-        known = None if train is None else train.take(train.columns[by] == code)
-        yield field.label_of(code), whole.select(*masks), known
 
 
 def _one_tail(tail: Tail, options: TailOptions, field: Field, side: Side, label: str | None) -> MetricResult:
@@ -175,9 +162,10 @@ def _one_tail(tail: Tail, options: TailOptions, field: Field, side: Side, label:
     curve = _curve_thresholds(tail)
     exceedances = Exceedances(tail, np.unique(np.concatenate([edges, levels, last, curve])))
 
-    thresholds = exceedances.describe(np.concatenate([levels, last]))
+    marks = np.concatenate([levels, last])
+    thresholds = exceedances.describe(marks)
     usable = np.array(thresholds["reference"]["effective"]) >= options.min_rows
-    spread = exceedances.log_ratio(np.concatenate([levels, last]))[2]
+    spread = exceedances.log_ratio(marks)[2]
     chi2, inner = exceedances.chi2(edges)
     start = float(edges[0])
     indices, index = _indices(tail, start)
@@ -188,7 +176,7 @@ def _one_tail(tail: Tail, options: TailOptions, field: Field, side: Side, label:
         main="chi2_ndf",
         quantities={
             "chi2_ndf": shape_quantity(chi2),
-            "ratio": _ratio_quantity(exceedances, np.concatenate([levels, last]), usable),
+            "ratio": _ratio_quantity(exceedances, marks, usable),
             "index": index,
         },
         details={
@@ -277,11 +265,8 @@ def _indices(tail: Tail, start: float) -> tuple[dict[str, Any], Quantity]:
     found: dict[str, dict[str, Any]] = {"pareto": {}, "hill": {}}
     pareto: list[Estimate] = []
     columns: list[sparse.csr_matrix] = []
-    groups = (tail.comparison.reference_group, tail.comparison.generated_group)
     method: Method = "moments"
-    for side, values, weight, group in zip(
-        ("reference", "generated"), (tail.ours, tail.theirs), tail.weights, groups, strict=True
-    ):
+    for side, values, weight, group in tail.sides():
         rows = np.flatnonzero(values > start)
         if side == "reference" and pareto_index(values[rows] - start, weight[rows]).value > _HEAVY:
             method = "likelihood"
@@ -305,11 +290,9 @@ def _indices(tail: Tail, start: float) -> tuple[dict[str, Any], Quantity]:
 
 def _fits(tail: Tail, start: float, inner: FloatArray) -> dict[str, Any]:
     """An exponential and a power law fitted to the tail of each sample."""
-    groups = (tail.comparison.reference_group, tail.comparison.generated_group)
-    sides = zip(("reference", "generated"), (tail.ours, tail.theirs), tail.weights, groups, strict=True)
     shapes: tuple[Shape, ...] = ("exponential", "power law")
     found: dict[str, dict[str, Any]] = {shape: {} for shape in shapes}
-    for side, values, weight, group in sides:
+    for side, values, weight, group in tail.sides():
         rows = values > start
         for shape in shapes:
             fit = fit_shape(shape, values[rows], start, inner, weight[rows], group[rows])

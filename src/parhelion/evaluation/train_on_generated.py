@@ -11,7 +11,6 @@ A weak model hides a gap and a small sample drowns it, so the gap is shown at se
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +18,7 @@ from scipy.stats import norm, t
 
 from parhelion.errors import ConfigError
 from parhelion.evaluation.binning import category_code, scalar
-from parhelion.evaluation.comparison import compare
+from parhelion.evaluation.comparison import Comparison, compare
 from parhelion.evaluation.features import Features, choose_features
 from parhelion.evaluation.registry import Metric
 from parhelion.evaluation.result import MetricResult, Quantity
@@ -144,28 +143,11 @@ def train_on_generated(
         The samples are too small, or a training or test set has no positive sum of weights.
     """
     comparison = compare(reference, generated)
-    return [
-        _one_task(
-            (comparison.reference, comparison.generated),
-            (comparison.reference_group, comparison.generated_group),
-            comparison.describe(),
-            task,
-            options,
-            seed,
-        )
-        for task in options.tasks
-    ]
+    return [_one_task(comparison, task, options, seed) for task in options.tasks]
 
 
-def _one_task(
-    samples: tuple[Sample, Sample],
-    groups: tuple[IntArray, IntArray],
-    described: dict[str, Any],
-    task: Task,
-    options: TrainOnGeneratedOptions,
-    seed: int,
-) -> MetricResult:
-    reference = samples[0]
+def _one_task(comparison: Comparison, task: Task, options: TrainOnGeneratedOptions, seed: int) -> MetricResult:
+    reference = comparison.reference
     field, _ = scalar(reference, task.target, NAME)
     features = _features(reference, task)
     codes: tuple[float, float] | None = None
@@ -179,9 +161,8 @@ def _one_task(
         msg = f"metric {NAME}: {field.name} is {field.kind} and takes no pair; it is regressed"
         raise ConfigError(msg)
     score: Score = "r2" if codes is None else "auc"
-    ours, theirs = (
-        _examples(sample, features, task, codes, group) for sample, group in zip(samples, groups, strict=True)
-    )
+    ours = _examples(reference, features, task, codes, comparison.reference_group)
+    theirs = _examples(comparison.generated, features, task, codes, comparison.generated_group)
     steps = transfer(
         ours,
         theirs,
@@ -208,7 +189,7 @@ def _one_task(
             "reverse_gap": _distance(last.reverse_gap),
         },
         details={
-            **described,
+            **comparison.describe(),
             "target": task.target,
             "pair": labels,
             "score": title,

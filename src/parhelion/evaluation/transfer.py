@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from parhelion.errors import DataError
 from parhelion.evaluation.auc import placements
+from parhelion.evaluation.learners import regressed_weight
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -64,6 +65,9 @@ class Measured:
     error: float
 
 
+_UNKNOWN = Measured(float("nan"), float("nan"))
+
+
 @dataclass(frozen=True)
 class Transfer:
     """Scores of models at one training size; the first word says what taught, the second what tested.
@@ -73,11 +77,11 @@ class Transfer:
     size
         Rows in each training set.
     reference_reference, generated_reference, generated_generated, reference_generated
-        Mean scores over blocks and folds.
+        Mean scores over blocks and folds; the latter two are NaN but at the largest size.
     gap
         Reference-trained minus generated-trained on reference rows.
     reverse_gap
-        Reference-trained on reference rows minus reference-trained on generated rows.
+        Reference-trained on reference rows minus reference-trained on generated rows; NaN but at the largest size.
     null_error
         Spread of `gap` between two sets of reference-trained models, at the same number of models.
     """
@@ -189,35 +193,6 @@ def r_squared(
     return 1.0 - error / variance, influence
 
 
-def training_weight(features: FloatArray, weight: FloatArray, *, min_leaf: int = 100, seed: int = 0) -> FloatArray:
-    """Weights that a loss can bear: as they are, or their conditional mean given the features where some are negative.
-
-    Parameters
-    ----------
-    features
-        Shape (n, d), the target included: the mean weight of one category must not go to the other.
-    weight
-        Signed weights, shape (n,).
-    min_leaf
-        Least number of rows in a leaf of the regression.
-    seed
-        Seed of the regression.
-
-    Returns
-    -------
-    ndarray
-        Shape (n,), not negative (Borisyak & Kazeev, arXiv:1905.11719, section 3).
-    """
-    if not np.any(weight < 0):
-        return weight
-    from sklearn.ensemble import HistGradientBoostingRegressor
-
-    model = HistGradientBoostingRegressor(
-        max_iter=60, min_samples_leaf=min_leaf, early_stopping=False, random_state=seed % 2**32
-    )
-    return np.maximum(np.asarray(model.fit(features, weight).predict(features), dtype=np.float64), 0.0)
-
-
 @dataclass(frozen=True)
 class _Fitter:
     """Trains a model and tests it."""
@@ -232,7 +207,7 @@ class _Fitter:
         from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
         known = np.column_stack([rows.features, rows.target])
-        weight = training_weight(known, rows.weight, min_leaf=max(self.min_leaf, len(known) // 100), seed=self.seed)
+        weight = regressed_weight(known, rows.weight, min_leaf=max(self.min_leaf, len(known) // 100), seed=self.seed)
         if self.score == "auc":
             for value in (0.0, 1.0):
                 if not np.sum(weight[rows.target == value]) > 0:
@@ -301,6 +276,10 @@ def _mean(folds: list[_Scores]) -> Measured:
     return Measured(value, float(np.sqrt(sum(scores.variance() for scores in folds))) / len(folds))
 
 
+def _mean_difference(first: list[_Scores], second: list[_Scores]) -> Measured:
+    return _mean([a - b for a, b in zip(first, second, strict=True)])
+
+
 def _one_size(
     samples: tuple[Examples, Examples],
     tests: list[list[Examples]],
@@ -321,16 +300,15 @@ def _one_size(
             ]
             for test in (0, 1) if full else (0,):
                 found[teacher, test].append(_tested(models, tests[test][k], fitter, groups))
-    rr, gr = found[0, 0], found[1, 0]
-    gg, rg = (found[1, 1], found[0, 1]) if full else (gr, gr)
+    rr, gr, gg, rg = found[0, 0], found[1, 0], found[1, 1], found[0, 1]
     return Transfer(
         size=size,
         reference_reference=_mean(rr),
         generated_reference=_mean(gr),
-        generated_generated=_mean(gg),
-        reference_generated=_mean(rg),
-        gap=_mean([a - b for a, b in zip(rr, gr, strict=True)]),
-        reverse_gap=_mean([a - b for a, b in zip(rr, rg, strict=True)]),
+        generated_generated=_mean(gg) if full else _UNKNOWN,
+        reference_generated=_mean(rg) if full else _UNKNOWN,
+        gap=_mean_difference(rr, gr),
+        reverse_gap=_mean_difference(rr, rg) if full else _UNKNOWN,
         null_error=_null_error(rr),
     )
 

@@ -7,38 +7,15 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
-from scipy.stats import beta, norm
+from scipy.stats import norm
 
-from parhelion.errors import DataError
+from parhelion.errors import DataError, ShapeError
 from parhelion.evaluation.bootstrap import random_signs
 from parhelion.evaluation.distances import Chi2, shape_chi2
+from parhelion.evaluation.intervals import binomial_interval
 
 FloatArray = npt.NDArray[np.float64]
-BoolArray = npt.NDArray[np.bool_]
-
-
-def inside_central(u: FloatArray, level: float) -> BoolArray:
-    """Whether the truth lies in the central credible interval of this level, from its rank u in (0, 1)."""
-    return np.abs(2.0 * u - 1.0) <= level
-
-
-def clopper_pearson(share: float, effective: float, level: float = 0.6827) -> tuple[float, float]:
-    """Clopper-Pearson interval of a share (Clopper & Pearson 1934).
-
-    Parameters
-    ----------
-    share
-        Weighted share, cut to 0 ... 1.
-    effective
-        (Effective) number of rows; not an integer for weighted rows, for which the interval is approximate.
-    level
-        Confidence level.
-    """
-    tail = 0.5 * (1.0 - level)
-    k = min(max(share, 0.0), 1.0) * effective
-    low = float(beta.ppf(tail, k, effective - k + 1)) if k > 0 else 0.0
-    high = float(beta.ppf(1 - tail, k + 1, effective - k)) if effective - k > 0 else 1.0
-    return low, high
+IntArray = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -116,16 +93,12 @@ def uniformity(
     ------
     DataError
         The weights have no positive sum.
+    ShapeError
+        The arrays differ in length.
     """
     values = np.asarray(u, dtype=np.float64)
     n = len(values)
-    w = np.ones(n) if weight is None else np.asarray(weight, dtype=np.float64)
-    total = float(np.sum(w))
-    if n == 0 or not total > 0:
-        msg = f"uniformity: {n} rows with sum of weights {total:.6g}, expected a positive sum"
-        raise DataError(msg)
-    w = w / total
-    _, g = np.unique(np.arange(n) if group is None else np.asarray(group), return_inverse=True)
+    w, g = _relative("uniformity", n, weight, group)
     cell = np.minimum((values * bins).astype(np.int64), bins - 1)
     groups = int(g.max()) + 1
     # One column a bin, with the weight of the group's rows in it, and their sum.
@@ -215,17 +188,35 @@ def coverage(
         Nominal coverage.
     weight, group
         As in `uniformity`.
+
+    Raises
+    ------
+    DataError
+        The weights have no positive sum.
+    ShapeError
+        The arrays differ in length.
     """
     hit = np.asarray(inside, dtype=np.float64)
-    w = np.ones(len(hit)) if weight is None else np.asarray(weight, dtype=np.float64)
-    total = float(np.sum(w))
-    if len(hit) == 0 or not total > 0:
-        msg = f"coverage: {len(hit)} rows with sum of weights {total:.6g}, expected a positive sum"
-        raise DataError(msg)
-    w = w / total
-    _, g = np.unique(np.arange(len(hit)) if group is None else np.asarray(group), return_inverse=True)
+    w, g = _relative("coverage", len(hit), weight, group)
     share = float(w @ hit)
     error, null_error = (float(np.sqrt(np.sum(np.bincount(g, w * (hit - at)) ** 2))) for at in (share, level))
-    low, high = clopper_pearson(share, 1.0 / float(np.sum(np.bincount(g, w) ** 2)))
+    effective = 1.0 / float(np.sum(np.bincount(g, w) ** 2))
+    low, high = (float(end) for end in binomial_interval(min(max(share, 0.0), 1.0) * effective, effective))
     p_value = float(2.0 * norm.sf(abs(share - level) / null_error))
     return Coverage(level, share, error, null_error, low, high, p_value)
+
+
+def _relative(
+    what: str, rows: int, weight: npt.ArrayLike | None, group: npt.ArrayLike | None
+) -> tuple[FloatArray, IntArray]:
+    """Weights as shares of their sum, and groups as 0, 1, 2, ..., shape (rows,) each."""
+    w = np.ones(rows) if weight is None else np.asarray(weight, dtype=np.float64)
+    g = np.arange(rows) if group is None else np.asarray(group)
+    if w.shape != (rows,) or g.shape != (rows,):
+        msg = f"{what}: weights and groups have shapes {w.shape} and {g.shape}, expected {(rows,)} for both"
+        raise ShapeError(msg)
+    total = float(np.sum(w))
+    if rows == 0 or not total > 0:
+        msg = f"{what}: {rows} rows with sum of weights {total:.6g}, expected a positive sum"
+        raise DataError(msg)
+    return w / total, g if group is None else np.unique(g, return_inverse=True)[1]

@@ -24,7 +24,7 @@ from scipy.stats import norm
 
 from parhelion.errors import ConfigError, DataError
 from parhelion.evaluation.comparison import Comparison, Influence, compare
-from parhelion.evaluation.null import tail_probability
+from parhelion.evaluation.null import against_null, tail_probability
 from parhelion.evaluation.parameters import (
     FOLDS,
     NAME,
@@ -232,9 +232,8 @@ def _result(
 ) -> MetricResult:
     beta, scale = measured.beta, measured.event_error
     found = usable_events(beta, error, null_error, tolerance=options.tolerance, confidence=options.confidence)
-    rows = comparison.reference.weights.effective
+    root = float(np.sqrt(comparison.reference.weights.effective))
     p_value = tail_probability(abs(beta), np.abs(null))
-    size = np.abs(null) * np.sqrt(rows)
     field = measured.parameter.field
     return MetricResult(
         name=NAME,
@@ -242,13 +241,7 @@ def _result(
         main="usable",
         quantities={
             "usable": _usable(found.limit, beta, error, _limits(null, null_error, options), p_value, options),
-            "bias_over_error": Quantity(
-                abs(beta) * np.sqrt(rows),
-                error * float(np.sqrt(rows)),
-                float(np.mean(size)),
-                float(np.std(size, ddof=1)),
-                p_value,
-            ),
+            "bias_over_error": against_null(abs(beta) * root, error * root, np.abs(null) * root),
             "bias": Quantity(measured.bias, null_error * scale, 0.0, null_error * scale, p_value, measured.unit),
         },
         details={
@@ -301,10 +294,11 @@ def _worst(
     left_out: list[str],
 ) -> MetricResult:
     """The parameter with the smallest limit; the smallest of lower limits is one for the smallest number too."""
-    worst = results[int(np.argmin([r.value for r in results]))]
-    k = results.index(worst)
+    k = int(np.argmin([r.value for r in results]))
+    worst = results[k]
     draws = _limits(null, null_error, options).min(axis=1)
-    p_value = float((1 + np.sum(draws <= worst.value)) / (1 + len(draws)))
+    # As harmful as measured is a limit that is no larger.
+    p_value = tail_probability(-worst.value, -draws)
     rows = worst.details["effective"]["reference"]
     sizes = np.abs(null).max(axis=1) * np.sqrt(rows)
     largest = results[int(np.argmax(np.abs(beta)))].quantity("bias_over_error")
@@ -328,13 +322,7 @@ def _worst(
         main="usable",
         quantities={
             "usable": _usable(worst.value, beta[k], error[k], draws, p_value, options),
-            "bias_over_error": Quantity(
-                largest.value,
-                largest.error,
-                float(np.mean(sizes)),
-                float(np.std(sizes, ddof=1)),
-                tail_probability(largest.value, sizes),
-            ),
+            "bias_over_error": against_null(largest.value, largest.error, sizes),
             "bias": worst.quantity("bias"),
         },
         details=details,

@@ -57,9 +57,6 @@ def vectors_of(
     """
     comparison = compare(reference, generated)
     features = choose_features(reference, metric, fields=fields, conditions=conditions, scaling=scaling)
-    if not features.names:
-        msg = f"metric {metric}: {reference.source} has no responses or conditions to compare; declare some"
-        raise DataError(msg)
     return Vectors(comparison, features)
 
 
@@ -73,14 +70,39 @@ def told_by(metric: str) -> Iterator[None]:
         raise DataError(msg) from error
 
 
-def checked_matrix(values: npt.ArrayLike, weight: npt.ArrayLike | None, name: str) -> tuple[FloatArray, FloatArray]:
-    """Rows and weights as float arrays of shapes (n, d) and (n,); weights are 1 if not given.
+def checked_pair(
+    x: npt.ArrayLike, y: npt.ArrayLike, x_weight: npt.ArrayLike | None, y_weight: npt.ArrayLike | None
+) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
+    """Rows and weights of two samples with equally many columns, as float arrays; weights are 1 if not given.
+
+    Parameters
+    ----------
+    x, y
+        Shapes (n, d) and (m, d).
+    x_weight, y_weight
+        Signed weights of positive sum, shapes (n,) and (m,).
+
+    Returns
+    -------
+    tuple
+        x, y and their weights.
 
     Raises
     ------
     DataError
-        The rows are not of shape (n, d) or not finite, or the weights do not fit or have no positive sum.
+        The rows are not of shape (n, d) or not finite, the weights do not fit or have no positive sum, or the numbers
+        of columns differ.
     """
+    ours, w = _checked_matrix(x, x_weight, "x")
+    theirs, v = _checked_matrix(y, y_weight, "y")
+    if ours.shape[1] != theirs.shape[1]:
+        msg = f"x has {ours.shape[1]} columns and y has {theirs.shape[1]}, expected equal numbers"
+        raise DataError(msg)
+    return ours, theirs, w, v
+
+
+def _checked_matrix(values: npt.ArrayLike, weight: npt.ArrayLike | None, name: str) -> tuple[FloatArray, FloatArray]:
+    """Rows and weights as float arrays of shapes (n, d) and (n,)."""
     x = np.asarray(values, dtype=np.float64)
     if x.ndim != 2 or 0 in x.shape:
         msg = f"{name}: expected rows of shape (n, d), at least one of each, got shape {x.shape}"
@@ -96,21 +118,3 @@ def checked_matrix(values: npt.ArrayLike, weight: npt.ArrayLike | None, name: st
         msg = f"{name}_weight: the sum of weights is {np.sum(w):g}, expected a positive one"
         raise DataError(msg)
     return x, w
-
-
-def checked_pair(
-    x: npt.ArrayLike, y: npt.ArrayLike, x_weight: npt.ArrayLike | None, y_weight: npt.ArrayLike | None
-) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """Rows and weights of two samples with equally many columns.
-
-    Raises
-    ------
-    DataError
-        One of them is not what `checked_matrix` expects, or the numbers of columns differ.
-    """
-    ours, w = checked_matrix(x, x_weight, "x")
-    theirs, v = checked_matrix(y, y_weight, "y")
-    if ours.shape[1] != theirs.shape[1]:
-        msg = f"x has {ours.shape[1]} columns and y has {theirs.shape[1]}, expected equal numbers"
-        raise DataError(msg)
-    return ours, theirs, w, v

@@ -8,7 +8,7 @@ import itertools
 import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -91,12 +91,15 @@ class Selection:
         The expression has a syntax error or something that is not allowed; the message gives the character.
     """
 
+    # What messages call it.
+    kind: ClassVar[str] = "selection"
+
     def __init__(self, text: str) -> None:
         self.text = text
         self._quoted: dict[str, str] = {}
         self._shift = 1
         if len(text) > _MAX_LENGTH:
-            msg = f"selection: {len(text)} characters, expected at most {_MAX_LENGTH}"
+            msg = f"{self.kind}: {len(text)} characters, expected at most {_MAX_LENGTH}"
             raise DataError(msg)
         source = _COMMENT.sub(lambda match: " " * len(match[0]), _QUOTED.sub(self._quote, text))
         source = re.sub(r"\s", " ", source)
@@ -152,11 +155,7 @@ class Selection:
         DataError
             The result is not one truth value a row, or an operation does not fit the types.
         """
-        with np.errstate(all="ignore"):
-            try:
-                value = np.asarray(self._evaluate(self._tree, columns))
-            except (TypeError, ValueError, IndexError, OverflowError) as error:
-                raise self._error(0, str(error)) from None
+        value = self.evaluate(columns)
         if value.dtype.kind not in "biu":
             raise self._error(0, "the result is a number, expected a condition such as P > 3")
         if value.ndim == 0:
@@ -166,6 +165,25 @@ class Selection:
             raise self._error(0, detail)
         return value.astype(bool)
 
+    def evaluate(self, columns: Mapping[str, Array]) -> Array:
+        """What the expression gives, of any type: an array of shape (rows, ...), or a scalar if it names no column.
+
+        Parameters
+        ----------
+        columns
+            The needed columns, each of shape (rows, ...).
+
+        Raises
+        ------
+        DataError
+            An operation does not fit the types.
+        """
+        with np.errstate(all="ignore"):
+            try:
+                return np.asarray(self._evaluate(self._tree, columns))
+            except (TypeError, ValueError, IndexError, OverflowError) as error:
+                raise self._error(0, str(error)) from None
+
     def _quote(self, match: re.Match[str]) -> str:
         # As long as what it stands for, so that messages count characters of the user's text.
         candidates = (f"_{number}".ljust(len(match[0]), "_") for number in itertools.count())
@@ -174,7 +192,7 @@ class Selection:
         return placeholder
 
     def _error(self, offset: int, detail: str) -> DataError:
-        return DataError(f"selection {self.text!r}, character {offset + self._shift}: {detail}")
+        return DataError(f"{self.kind} {self.text!r}, character {offset + self._shift}: {detail}")
 
     def _column(self, name: str) -> str:
         return self._quoted.get(name, name)

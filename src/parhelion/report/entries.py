@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from parhelion.evaluation.result import MetricResult
+from parhelion.evaluation.verdict import Requirement
 from parhelion.report.content import ReportContent
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ class Entry:
         Observables and categories that it shows, by which a reader selects figures. If empty, the observables that
         its caption names; a figure that names none is always shown.
     page
-        Key of the page it stands on; filled in from the module that makes it.
+        Key of the page it stands on; makers leave it to the registry of `parhelion.report.families`.
     """
 
     section: str
@@ -64,15 +65,24 @@ def bound_of(content: ReportContent, result: MetricResult, quantity: str) -> flo
 
     A bound on every bin is one on ``max``, the largest difference.
     """
+    bounds = [r.max for r in _required(content, result, quantity) if r.max is not None]
+    return min(bounds, default=None)
+
+
+def least_of(content: ReportContent, result: MetricResult, quantity: str) -> float | None:
+    """Largest lower bound that the requirements put on a quantity of a result."""
+    bounds = [r.min for r in _required(content, result, quantity) if r.min is not None]
+    return max(bounds, default=None)
+
+
+def _required(content: ReportContent, result: MetricResult, quantity: str) -> list[Requirement]:
     outcomes = () if content.verdict is None else content.verdict.outcomes
-    bounds = [
-        r.max
+    return [
+        r
         for r in (o.requirement for o in outcomes)
         if (r.metric, r.on) == (result.name, result.on)
         and quantity in (r.quantity, "max" if r.bins == "every" else None)
-        and r.max is not None
     ]
-    return min(bounds, default=None)
 
 
 def sentence(result: MetricResult) -> str:

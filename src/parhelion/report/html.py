@@ -15,8 +15,8 @@ from parhelion.files import atomic_path
 from parhelion.report.content import ReportContent, Timing
 from parhelion.report.entries import Entry
 from parhelion.report.explore import explorable, script_json, words_of
-from parhelion.report.families import usable_size_sentence
-from parhelion.report.figures.arrays import measured
+from parhelion.report.families.inference import headline_sentence as usable_size_sentence
+from parhelion.report.figures.arrays import measured, probability
 from parhelion.report.gallery import figures_of
 from parhelion.report.pages import PAGES, TRAINING, Page, page_of
 from parhelion.report.style import render
@@ -53,6 +53,16 @@ class _Part:
     sections: Mapping[str, Sequence[_Picture]]
     results: Sequence[Mapping[str, Any]]
     outcomes: Sequence[Mapping[str, Any]]
+
+    @property
+    def met(self) -> list[Mapping[str, Any]]:
+        """Outcomes that pass."""
+        return [outcome for outcome in self.outcomes if status_of(outcome) == PASS]
+
+    @property
+    def unmet(self) -> list[Mapping[str, Any]]:
+        """Outcomes that do not pass: they fail or cannot be told."""
+        return [outcome for outcome in self.outcomes if status_of(outcome) != PASS]
 
     @property
     def worst(self) -> str:
@@ -98,7 +108,6 @@ def render_report(content: ReportContent) -> str:
         companions={name: found.to_dict() for name, found in content.companions.items()},
         headline=headline(verdict),
         parts=_parts(content, verdict),
-        results=[r.to_dict() for r in content.results],
         settings=_settings(content),
         data=script_json(explorable(content.results)),
         script=script,
@@ -174,8 +183,8 @@ def embed(figure: Figure, prefix: str, name: str) -> str:
     figure
         The figure.
     prefix
-        Put before each id of the SVG that is referred to: a page has several figures, and matplotlib gives them the
-        same ids. Other ids are dropped.
+        Start of each id of the SVG that is referred to: a page has several figures, and matplotlib gives them the
+        same ids, long ones. Other ids are dropped.
     name
         Name for readers that do not see the picture; letters, digits and underscores.
     """
@@ -185,9 +194,12 @@ def embed(figure: Figure, prefix: str, name: str) -> str:
     drawing = render(figure, "svg").decode()
     drawing = drawing[drawing.index("<svg") :]
     drawing = re.sub(r"<metadata>.*?</metadata>", "", drawing, flags=re.DOTALL)
-    wanted = set(re.findall(r'(?:href="#|url\(#)([^")]+)', drawing))
-    drawing = re.sub(r' id="([^"]*)"', lambda m: f' id="{prefix}-{m[1]}"' if m[1] in wanted else "", drawing)
-    drawing = re.sub(r'(href="#|url\(#)', rf"\g<1>{prefix}-", drawing)
+    names: dict[str, str] = {}
+    for wanted in re.findall(r'(?:href="#|url\(#)([^")]+)', drawing):
+        names.setdefault(wanted, f"{prefix}-{len(names)}")
+    drawing = re.sub(r' id="([^"]*)"', lambda m: f' id="{names[m[1]]}"' if m[1] in names else "", drawing)
+    drawing = re.sub(r'(href="#|url\(#)([^")]+)', lambda m: m[1] + names[m[2]], drawing)
+    drawing = re.sub(r"\n\s+", "\n", drawing)
     # The page sets the size; without width and height the drawing scales with its column.
     drawing = re.sub(r'^<svg([^>]*?) width="[^"]*"', r"<svg\1", drawing)
     drawing = re.sub(r'^<svg([^>]*?) height="[^"]*"', r"<svg\1", drawing)
@@ -223,9 +235,7 @@ def _bound(outcome: Mapping[str, Any]) -> str:
 
 
 def _probability(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return "< 0.0001" if value < 1e-4 else f"{value:.2g}"
+    return "< 0.0001" if value is not None and value < 1e-4 else probability(value)
 
 
 def _rate(timing: Timing) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 _MEANING: Final = {
-    ("classifier", "auc"): "How well boosted trees tell generated from reference rows; 0.5 means not at all",
+    ("classifier", "auc"): "How well the strongest classifier tells generated from reference rows; 0.5: not at all",
     ("auc_map", "mean"): "Mean over bins of the change of the separation of two species",
     ("auc_map", "max"): "Largest change of the separation of two species in any bin",
     ("auc_map", "chi2_ndf"): "Changes of the separation of two species, in units of their errors",
@@ -59,6 +59,13 @@ _MEANING: Final = {
     ("classifier_weights", "ess_loss"): "Share of the effective size that reweighting to the reference would cost",
     ("classifier_weights", "tail_generated"): "Share of generated rows that the reference hardly has",
     ("classifier_weights", "tail_reference"): "Share of reference rows that the surrogate hardly makes",
+    ("classifier_weights", "calibration"): "How far mean weights are from 1, where weights that mean what they say are",
+    ("nplm", "t"): "Log-likelihood ratio of the samples that a kernel method learned; large if they differ anywhere",
+    ("nplm", "z"): "The same in standard deviations from what samples that do not differ give",
+    ("boundaries", "violating"): "Share of generated rows that break the law",
+    ("boundaries", "largest"): "By how much the worst generated row breaks the law",
+    ("boundaries", "bias"): "Change of the mean of the law's residual",
+    ("boundaries", "width"): "Change of the spread of the law's residual",
     ("posterior", "rank_chi2_ndf"): "Uniformity of the ranks of true values among draws; about 1 if calibrated",
     ("posterior", "coverage_68"): "How far the 68 % intervals are from holding 68 % of true values",
     ("posterior", "coverage_95"): "How far the 95 % intervals are from holding 95 % of true values",
@@ -136,8 +143,10 @@ def _needed(outcomes: Sequence[Mapping[str, Any]]) -> str:
     known = [n for n in events if n is not None]
     if not known:
         return ""
+    if len(events) == 1:
+        return f"About {known[0]:,} test rows of that comparison would decide."
     which = "" if len(known) == len(events) else f" {len(known)} of them"
-    return f"About {max(known):,} test events would decide{which}."
+    return f"At most about {max(known):,} test rows of each comparison would decide{which}."
 
 
 def _against_null(outcome: Mapping[str, Any]) -> str:

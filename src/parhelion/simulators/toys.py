@@ -8,7 +8,6 @@ in any dimension. Random numbers are keyed by (seed, event id): an event is the 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -305,9 +304,10 @@ class Pareto:
 
     def density(self, points: npt.ArrayLike) -> FloatArray:
         """Probability density, shape (n,), at points (n, 1)."""
-        x = np.maximum(_matrix(points, 1)[:, 0], self.minimum)
+        values = _matrix(points, 1)[:, 0]
+        x = np.maximum(values, self.minimum)
         found: FloatArray = self.exponent / x * (self.minimum / x) ** self.exponent
-        return np.where(_matrix(points, 1)[:, 0] >= self.minimum, found, 0.0)
+        return np.where(values >= self.minimum, found, 0.0)
 
     def exceedance(self, thresholds: npt.ArrayLike) -> FloatArray:
         """Probability of exceeding each threshold, shape (k,)."""
@@ -366,55 +366,6 @@ def as_sample(points: npt.ArrayLike, *, first_id: int = 0, source: str = "toy") 
 def simulate(toy: Toy, rows: int, seed: int, *, first_id: int = 0) -> Sample:
     """Simulate a sample of true events (see `draw`, `sample_schema`)."""
     return as_sample(draw(toy, rows, seed, first_id=first_id), first_id=first_id, source=type(toy).__name__.lower())
-
-
-SIMULATORS: Final[dict[str, Toy]] = {
-    "camel": Camel(),
-    "ring": Shell(2),
-    "shell": Shell(5),
-    "lognormal_sums": LogNormalTerms(4),
-    "pareto": Pareto(),
-}
-_SUMS: Final = Schema(condition=(CONSTANT,), response=(Field("sum"),))
-
-
-def schema_of(name: str) -> Schema:
-    """Fields of the rows of a simulator: those of `sample_schema`, or one response ``sum`` for ``lognormal_sums``.
-
-    Raises
-    ------
-    ConfigError
-        There is no such simulator.
-    """
-    if name not in SIMULATORS:
-        msg = f"simulator {name} is unknown; the toys are {', '.join(SIMULATORS)}"
-        raise ConfigError(msg)
-    return _SUMS if name == "lognormal_sums" else sample_schema(SIMULATORS[name].dimension)
-
-
-def stream(name: str, rows: int, seed: int, *, chunk: int = 100_000) -> Iterator[Sample]:
-    """Rows of a simulator in chunks; the size of a chunk changes nothing.
-
-    Parameters
-    ----------
-    name
-        One of `SIMULATORS`.
-    rows, seed
-        How many rows, and the seed.
-    chunk
-        Rows at once.
-
-    Raises
-    ------
-    ConfigError
-        There is no such simulator.
-    """
-    schema = schema_of(name)
-    for start in range(0, rows, chunk):
-        points = draw(SIMULATORS[name], min(chunk, rows - start), seed, first_id=start)
-        points = points.sum(axis=1, keepdims=True) if schema is _SUMS else points
-        columns = {"one": np.ones(len(points)), **{f.name: points[:, i] for i, f in enumerate(schema.response)}}
-        yield Sample(schema, columns, event_id=np.arange(start, start + len(points)), source=f"simulator {name}")
 
 
 def _matrix(points: npt.ArrayLike, dimension: int) -> FloatArray:

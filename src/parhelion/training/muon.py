@@ -17,8 +17,8 @@ class Muon(torch.optim.Optimizer):
     """Muon for square matrices (Jordan et al. 2024; Liu et al., arXiv:2502.16982, algorithm 1).
 
     The same steps as `torch.optim.Muon`, which takes each matrix alone and in bfloat16: on a processor without
-    instructions for it that took four times as long as everything else in a step of a small network. Here matrices of
-    one size are multiplied together, and on a processor in float32.
+    instructions for it, that takes longer than all else in a step of a small network (``benchmarks/muon_step.py``).
+    Here matrices of one size are multiplied together, and on a processor in float32.
 
     Parameters
     ----------

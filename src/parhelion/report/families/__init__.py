@@ -1,41 +1,42 @@
-"""Figures of the metric families, a module each; every module has ``entries(content)``, which yields its figures."""
+"""Figures of a report, a module for each family of them; every module has ``entries(content)``, which yields them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Final
 
-from parhelion.evaluation.result import MetricResult
 from parhelion.report.content import ReportContent
 from parhelion.report.entries import Entry
 from parhelion.report.families import (
     amplification,
+    classifier,
     classifier_weights,
     differential,
     distances,
+    histograms,
     inference,
     neighbours,
+    observables,
     physics,
     posterior,
     tails,
+    training,
 )
+from parhelion.report.pages import TRAINING
 
-Maker = Callable[[ReportContent], Iterable[Entry]]
-
-# The page of each module's figures, and the function that makes them.
-FAMILIES: Final[tuple[tuple[str, Maker], ...]] = (
+# The page of each module's figures, and the function that makes them; of one page in this order.
+FAMILIES: Final[tuple[tuple[str, Callable[[ReportContent], Iterable[Entry]]], ...]] = (
     ("inference", inference.entries),
+    ("physics", observables.entries),
     ("physics", physics.entries),
+    ("classifiers", classifier.entries),
     ("classifiers", classifier_weights.entries),
+    ("distributions", histograms.entries),
     ("distributions", differential.entries),
     ("distances", distances.entries),
     ("tails", tails.entries),
     ("neighbours", neighbours.entries),
-    ("posterior", posterior.entries),
     ("neighbours", amplification.entries),
+    ("posterior", posterior.entries),
+    (TRAINING, training.entries),
 )
-
-
-def usable_size_sentence(results: Sequence[MetricResult]) -> str:
-    """How many events an analysis may take from the surrogate, in words; empty if that was not computed."""
-    return inference.headline_sentence(results)

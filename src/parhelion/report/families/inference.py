@@ -11,11 +11,22 @@ from parhelion.evaluation.parameters import NAME
 from parhelion.evaluation.result import MetricResult
 from parhelion.evaluation.usable import ALL, rounded
 from parhelion.report.content import ReportContent
-from parhelion.report.entries import Entry, events, grouped, named, sentence, slug
+from parhelion.report.entries import Entry, events, grouped, least_of, named, sentence, slug
 from parhelion.report.figures.arrays import measured, numbers
-from parhelion.report.figures.drawing import panel_pairs, points
-from parhelion.report.style import ALARM, BAND, GENERATED, LABEL, NULL, REFERENCE, new_figure, note, pretty, style
-from parhelion.report.style import with_unit as axis_label
+from parhelion.report.figures.drawing import panel_stacks, points
+from parhelion.report.style import (
+    ALARM,
+    BAND,
+    GENERATED,
+    LABEL,
+    NULL,
+    REFERENCE,
+    new_figure,
+    note,
+    pretty,
+    style,
+    with_unit,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -127,7 +138,7 @@ def ensemble_figure(results: Sequence[MetricResult], *, label: str = LABEL) -> F
         Text above the figure.
     """
     with style():
-        figure, pairs = panel_pairs(len(results), (2.9, 0.95), str(results[0].details["field"]), label)
+        figure, pairs = panel_stacks(len(results), (2.9, 0.95), str(results[0].details["field"]), label)
         for index, (result, (upper, lower)) in enumerate(zip(results, pairs, strict=True)):
             _distribution(upper, result, legend=index == 0)
             _pulls(lower, result)
@@ -189,7 +200,7 @@ def _pulls(axes: Axes, result: MetricResult) -> None:
     axes.set_yticks([-3, 0, 3])
     axes.set_xlim(edges[0], edges[-1])
     axes.set_ylabel("Pull", loc="center", fontsize=11.5)
-    axes.set_xlabel(axis_label(str(result.details["field"]), str(result.details["unit"])))
+    axes.set_xlabel(with_unit(str(result.details["field"]), str(result.details["unit"])))
 
 
 def _usable(content: ReportContent) -> Iterator[Entry]:
@@ -211,19 +222,8 @@ def _usable(content: ReportContent) -> Iterator[Entry]:
             caption += f" The {_MOST} smallest of {count} are shown."
         if d["left_out"]:
             caption += f" Left out, since events carry no measurable information: {', '.join(d['left_out'])}."
-        figure = usable_figure(result, bound=_least(content, result), label=content.label)
+        figure = usable_figure(result, bound=least_of(content, result, "usable"), label=content.label)
         yield Entry(USABLE, "usable_size", caption, figure, _table(results))
-
-
-def _least(content: ReportContent, result: MetricResult) -> float | None:
-    outcomes = () if content.verdict is None else content.verdict.outcomes
-    bounds = [
-        o.requirement.min
-        for o in outcomes
-        if (o.requirement.metric, o.requirement.on, o.requirement.quantity) == (NAME, result.on, "usable")
-        and o.requirement.min is not None
-    ]
-    return max(bounds, default=None)
 
 
 def _table(results: Sequence[MetricResult]) -> list[tuple[str, ...]]:

@@ -9,7 +9,7 @@ import numpy as np
 
 from parhelion.evaluation.result import MetricResult
 from parhelion.report.content import ReportContent
-from parhelion.report.entries import Entry, bound_of, events, named, sentence, slug
+from parhelion.report.entries import Entry, bound_of, events, least_of, named, sentence, slug
 from parhelion.report.figures.arrays import measured, numbers
 from parhelion.report.figures.drawing import points
 from parhelion.report.style import ALARM, GENERATED, LABEL, NULL, REFERENCE, new_figure, note, pretty, style
@@ -57,7 +57,7 @@ def _coverages(content: ReportContent) -> Iterator[Entry]:
             "Right: where the reference's uncovered rows and the generated rows outside all balls lie, relative to "
             f"the mean. {_used(d)} {events(result)}"
         )
-        figure = prdc_figure(result, bound=bound_of(content, result, "coverage"), label=content.label)
+        figure = prdc_figure(result, bound=least_of(content, result, "coverage"), label=content.label)
         yield Entry(COVERAGE, slug("prdc", result.on), caption, figure)
 
 

@@ -10,8 +10,8 @@ import numpy as np
 from parhelion.evaluation.result import MetricResult
 from parhelion.report.content import ReportContent
 from parhelion.report.entries import Entry, bound_of, events, grouped, named, sentence, slug
-from parhelion.report.figures.arrays import FloatArray, measured, numbers
-from parhelion.report.figures.drawing import panel_pairs, points
+from parhelion.report.figures.arrays import FloatArray, measured, numbers, probability
+from parhelion.report.figures.drawing import panel_stacks, points
 from parhelion.report.style import ALARM, GENERATED, LABEL, NULL, REFERENCE, new_figure, note, pretty, style
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def transfer_figure(result: MetricResult, *, bound: float | None = None, label: 
         lower.set_ylabel("Gap")
         lower.set_xlabel("Rows in training")
         _scores(right, d["scores"], score)
-        note(upper, f"gap = {measured(result.value, result.error)}\np = {_probability(result.p_value)}")
+        note(upper, f"gap = {measured(result.value, result.error)}\np = {probability(result.p_value)}")
     return figure
 
 
@@ -172,13 +172,12 @@ def boundaries_figure(results: Sequence[MetricResult], *, label: str = LABEL) ->
         axes = figure.add_subplot()
         axes.set_xscale("log")
         floor = 0.3 * min(float(np.min(error)) for _, error in found.values())
-        share, error = found["generated"]
-        left, right = np.maximum(share - error, floor), share + error
-        axes.barh(at, np.maximum(share, floor) - floor, left=floor, height=0.6, color=GENERATED, alpha=0.35)
-        _bars(axes, at - 0.1, share, left, right, color=GENERATED, label="generated")
-        share, error = found["reference"]
-        left, right = np.maximum(share - error, floor), share + error
-        _bars(axes, at + 0.1, share, left, right, color=REFERENCE, label="reference")
+        filled = np.maximum(found["generated"][0], floor) - floor
+        axes.barh(at, filled, left=floor, height=0.6, color=GENERATED, alpha=0.35)
+        for side, colour, shift in (("generated", GENERATED, -0.1), ("reference", REFERENCE, 0.1)):
+            share, error = found[side]
+            left, right = np.maximum(share - error, floor), share + error
+            _bars(axes, at + shift, share, left, right, color=colour, label=side)
         axes.set_yticks(at, [pretty(r.on) for r in results])
         axes.set_ylim(len(results) - 0.4, -0.6)
         top = max(float(np.max(share + error)) for share, error in found.values())
@@ -204,7 +203,7 @@ def residual_figure(result: MetricResult, *, label: str = LABEL) -> Figure:
     shares = {side: numbers(d[side]["share"]) for side in ("reference", "generated")}
     lines = []
     with style():
-        figure, pairs = panel_pairs(1, (3.2, 1.0), result.on, label)
+        figure, pairs = panel_stacks(1, (3.2, 1.0), result.on, label)
         upper, lower = pairs[0]
         upper.stairs(shares["generated"], edges, fill=True, color=GENERATED, alpha=0.25, lw=0)
         upper.stairs(shares["generated"], edges, baseline=None, color=GENERATED, label="generated")
@@ -257,7 +256,7 @@ def _classes(axes: Axes, result: MetricResult, *, named_classes: bool) -> None:
     axes.set_title(pretty(str(d["field"])), loc="left", fontsize=13)
     note(
         axes,
-        f"σ = {measured(result.value, result.error)}\np = {_probability(result.p_value)}",
+        f"σ = {measured(result.value, result.error)}\np = {probability(result.p_value)}",
         "lower right",
         size=10.5,
     )
@@ -309,7 +308,7 @@ def _law_table(results: Sequence[MetricResult]) -> list[tuple[str, ...]]:
                 f"{int(d['generated']['violating_rows']):,}",
                 f"{int(d['reference']['violating_rows']):,}",
                 measured(100 * found.value, 100 * found.error),
-                _probability(found.p_value),
+                probability(found.p_value),
                 measured(d["generated"]["largest"]),
             )
         )
@@ -318,7 +317,3 @@ def _law_table(results: Sequence[MetricResult]) -> list[tuple[str, ...]]:
 
 def _joined(results: Sequence[MetricResult]) -> str:
     return " ".join(sentence(r) for r in results) if len(results) <= 2 else sentence(results[0])
-
-
-def _probability(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2g}"

@@ -10,7 +10,7 @@ import numpy as np
 from parhelion.evaluation.result import MetricResult
 from parhelion.report.content import ReportContent
 from parhelion.report.entries import Entry, events, named, sentence, slug
-from parhelion.report.figures.arrays import FloatArray, measured, numbers
+from parhelion.report.figures.arrays import FloatArray, measured, numbers, probability
 from parhelion.report.figures.drawing import points
 from parhelion.report.style import BAND, GENERATED, LABEL, REFERENCE, new_figure, note, style
 
@@ -84,7 +84,7 @@ def _histogram(axes: Axes, result: MetricResult) -> None:
     axes.set_xlabel("Rank of the truth / (number of draws + 1)")
     axes.set_ylabel("Density")
     chi2 = result.quantity("rank_chi2_ndf")
-    lines = [f"χ²/ndf = {float(d['chi2']):.1f}/{int(d['ndf'])}", f"p = {_probability(chi2.p_value)}"]
+    lines = [f"χ²/ndf = {float(d['chi2']):.1f}/{int(d['ndf'])}", f"p = {probability(chi2.p_value)}"]
     note(axes, "\n".join(lines))
     axes.legend(loc="upper right")
 
@@ -96,7 +96,7 @@ def _cumulative(axes: Axes, result: MetricResult) -> None:
     _banded(axes, at, np.r_[0.0, curve, 0.0], np.r_[0.0, band, 0.0])
     axes.set_xlabel("Rank of the truth / (number of draws + 1)")
     axes.set_ylabel("Cumulative share − expectation")
-    note(axes, f"p = {_probability(d['band_p_value'])}")
+    note(axes, f"p = {probability(d['band_p_value'])}")
 
 
 def _coverage(axes: Axes, result: MetricResult) -> None:
@@ -119,7 +119,7 @@ def _coverage(axes: Axes, result: MetricResult) -> None:
     note(
         axes,
         "\n".join(
-            f"{text} % regions: {100 * float(d[key]):.1f} %  (p = {_probability(result.quantity(name).p_value)})"
+            f"{text} % regions: {100 * float(d[key]):.1f} %  (p = {probability(result.quantity(name).p_value)})"
             for text, key, name in (("68", "at_68", "coverage_68"), ("95", "at_95", "coverage_95"))
         ),
     )
@@ -131,11 +131,10 @@ def _tarp(axes: Axes, result: MetricResult) -> None:
     _banded(axes, np.r_[0.0, alpha, 1.0], np.r_[0.0, curve, 0.0], np.r_[0.0, band, 0.0])
     axes.set_xlabel("Credibility level α")
     axes.set_ylabel("Expected coverage − α")
-    shrunk = result.quantity("contraction")
+    largest, shrunk = result.quantity("tarp"), result.quantity("contraction")
     note(
         axes,
-        f"max |ECP − α| = {measured(result.quantity('tarp').value, result.quantity('tarp').error)}"
-        f"  (p = {_probability(result.quantity('tarp').p_value)})\n"
+        f"max |ECP − α| = {measured(largest.value, largest.error)}  (p = {probability(largest.p_value)})\n"
         f"contraction = {measured(shrunk.value, shrunk.error)}",
     )
 
@@ -148,7 +147,3 @@ def _banded(axes: Axes, at: FloatArray, curve: FloatArray, band: FloatArray) -> 
     axes.set_ylim(-limit, limit)
     axes.set_xlim(0, 1)
     axes.legend(loc="upper right")
-
-
-def _probability(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2g}"

@@ -11,7 +11,7 @@ from parhelion.evaluation.result import MetricResult
 from parhelion.report.content import ReportContent
 from parhelion.report.entries import Entry, events, grouped, named, slug
 from parhelion.report.figures.arrays import FloatArray, measured, numbers
-from parhelion.report.figures.drawing import panel_pairs, points
+from parhelion.report.figures.drawing import panel_stacks, points
 from parhelion.report.style import ALARM, GENERATED, LABEL, NULL, REFERENCE, note, pretty, style, with_unit
 
 if TYPE_CHECKING:
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TAILS: Final = "Tails"
-_COLUMNS: Final = 3
 
 
 def entries(content: ReportContent) -> Iterator[Entry]:
@@ -27,7 +26,7 @@ def entries(content: ReportContent) -> Iterator[Entry]:
     for group in grouped(named(content, "tails"), lambda r: r.details["field"]):
         name = str(group[0].details["field"])
         rows = float(group[0].details["min_rows"])
-        intervals = " of the conditional binomial" if _counted(group) else ""
+        intervals = " of the conditional binomial" if group[0].details["counted"] else ""
         caption = (
             f"Probability that {name} lies beyond a threshold, against the threshold; for a lower tail, below it. "
             "Points: reference. Line with band: generated. Lower panels: generated over reference on a logarithmic "
@@ -52,7 +51,7 @@ def tails_figure(results: Sequence[MetricResult], *, label: str = LABEL) -> Figu
         Text above the figure.
     """
     with style():
-        figure, pairs = panel_pairs(len(results), (2.9, 1.15), str(results[0].details["field"]), label)
+        figure, pairs = panel_stacks(len(results), (2.9, 1.15), str(results[0].details["field"]), label)
         for index, (result, (upper, lower)) in enumerate(zip(results, pairs, strict=True)):
             _exceedances(upper, result, legend=index == 0)
             _ratio(lower, result)
@@ -162,10 +161,6 @@ def _limits(upper: Axes, lower: Axes, result: MetricResult) -> None:
             if level is None and low < place < high:
                 axes.axvline(float(place), color=ALARM, lw=1.2, ls="--")
     upper.set_xlim(low, high)
-
-
-def _counted(results: Sequence[MetricResult]) -> bool:
-    return bool(results[0].details["counted"])
 
 
 def _table(results: Sequence[MetricResult]) -> list[tuple[str, ...]]:

@@ -41,3 +41,8 @@ def measured(value: float | None, error: float | None = None, unit: str = "") ->
 
 def _sign(text: str) -> str:
     return text.replace("-", "−") if "e" not in text else text
+
+
+def probability(value: float | None) -> str:
+    """P-value with two digits; a dash where there is none."""
+    return "–" if value is None else f"{value:.2g}"

@@ -9,7 +9,7 @@ import numpy as np
 
 from parhelion.evaluation.result import MetricResult
 from parhelion.report.figures.arrays import FloatArray, numbers
-from parhelion.report.figures.drawing import panel_pairs, points
+from parhelion.report.figures.drawing import panel_stacks, points
 from parhelion.report.style import BAND, GENERATED, LABEL, REFERENCE, note, pretty, style, with_unit
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def efficiency_figure(
     allowed = bounds or {}
     cut = f"{first['variable']} > {float(first['threshold']):g}"
     with style():
-        figure, pairs = panel_pairs(len(results), (2.7, 1.15), cut, label)
+        figure, pairs = panel_stacks(len(results), (2.7, 1.15), cut, label)
         for index, (result, (upper, lower)) in enumerate(zip(results, pairs, strict=True)):
             _curve(upper, result, legend=index == 0)
             _difference(lower, result, allowed.get(result.on))

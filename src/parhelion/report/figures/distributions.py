@@ -125,7 +125,7 @@ def _draw_contents(
 
 
 def _error_boxes(axes: Axes, edges: FloatArray, values: FloatArray, errors: FloatArray, floor: float) -> None:
-    """Hatch the generated sample's own statistical error, which matters where it is small."""
+    """Shade the generated sample's own statistical error, which matters where it is small."""
     seen = np.isfinite(values) & (errors > 0)
     low, high = np.where(seen, values - errors, np.nan), np.where(seen, values + errors, np.nan)
     low, high = np.maximum(low, floor), np.maximum(high, floor)

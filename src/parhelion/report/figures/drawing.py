@@ -44,11 +44,6 @@ def points(
     axes.plot(x, y, "o", **{"ms": 3.2, "zorder": 3, **style})
 
 
-def panel_pairs(count: int, heights: tuple[float, float], title: str, label: str = LABEL) -> tuple[Figure, list[Any]]:
-    """Figure with `count` panels in up to three columns, each with a smaller one below; see `panel_stacks`."""
-    return panel_stacks(count, heights, title, label)
-
-
 def panel_stacks(count: int, heights: Sequence[float], title: str, label: str = LABEL) -> tuple[Figure, list[Any]]:
     """Figure with `count` stacks of panels in up to three columns; the panels of a stack share their x axis.
 

@@ -1,7 +1,6 @@
 // Reference and generated in bins, with a comparison below: choose, zoom, read off.
 
 const LOWER = { ratio: "Ratio", difference: "Difference", pull: "Pull" };
-const AXIS = { ratio: "Gen. / ref.", difference: "Gen. − ref.", pull: "Pull" };
 const ROOM = { left: 78, right: 14, top: 12, gap: 10, bottom: 46 };
 const ATOM = 1e-5;
 
@@ -22,19 +21,12 @@ function scaled(item) {
   return found;
 }
 
-function quantile(values, share) {
-  const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))];
-}
-
 function binnedExplorer(items, title) {
   const state = { item: items[0], log: "linear", lower: "ratio", zoom: null, bin: null, drag: null };
   plots += 1;
   const clip = `clip-${plots}`;
   const picture = shape("svg", { class: "plot", tabindex: 0, role: "group" });
-  const list = element("dl");
-  const empty = element("p", { class: "empty" }, "Point at a bin to read its numbers.");
-  const told = element("div", { class: "told", "aria-live": "polite" }, empty, list);
+  const told = readout("Point at a bin to read its numbers.");
   const reset = button("Reset zoom", "Show the whole range", () => zoomTo(null));
   const what = choice("Observable", (value) => pick(value, state.item.part));
   const part = choice("Category", (value) => pick(state.item.what, value));
@@ -116,13 +108,13 @@ function binnedExplorer(items, title) {
     marks = shape("g", { "clip-path": `url(#${clip})` });
     picture.append(marks);
     drawLegend(picture, item, frame);
-    scale.show(state.log, spansZero(data) ? ["linear", "log"] : ["linear"]);
+    scale.show(state.log, hasPositive(data) ? ["linear", "log"] : ["linear"]);
     lower.show(state.lower, possible());
     reset.disabled = state.zoom === null;
     mark();
   }
 
-  function spansZero(values) {
+  function hasPositive(values) {
     return [...values.reference, ...values.generated].some((v) => v > 0);
   }
 
@@ -139,8 +131,7 @@ function binnedExplorer(items, title) {
       const x = Math.min(drag.from, drag.to);
       marks.append(shape("rect", { class: "drag", x, y: frame.top, width: Math.abs(drag.to - drag.from), height: bottom - frame.top }));
     }
-    empty.classList.toggle("out", bin !== null);
-    tell(list, bin === null ? [] : rowsOf(item, bin, data.atom[bin]));
+    told.tell(bin === null ? [] : rowsOf(item, bin, data.atom[bin]));
   }
 
   function place(event) {
@@ -207,22 +198,16 @@ function binnedExplorer(items, title) {
     mark();
   });
   picture.addEventListener("dblclick", () => zoomTo(null));
-  picture.addEventListener("keydown", (event) => {
-    const keys = {
-      ArrowRight: () => move(1),
-      ArrowLeft: () => move(-1),
-      "+": () => closer(0.5),
-      "-": () => closer(2),
-      0: () => zoomTo(null),
-    };
-    if (!keys[event.key]) return;
-    keys[event.key]();
-    event.preventDefault();
+  onKeys(picture, {
+    ArrowRight: () => move(1),
+    ArrowLeft: () => move(-1),
+    "+": () => closer(0.5),
+    "-": () => closer(2),
+    0: () => zoomTo(null),
   });
 
   const wanted = new Map(items.map((item) => [item.what, item.group]));
-  const groups = new Set(wanted.values()).size;
-  what.fill([...wanted].map(([value, group]) => ({ value, group: groups > 1 ? group : "" })), state.item.what);
+  what.fill([...wanted].map(([value, group]) => ({ value, group })), state.item.what);
   const drawing = element("div", { class: "drawing" }, picture);
   const node = element(
     "div",
@@ -230,7 +215,7 @@ function binnedExplorer(items, title) {
     element("h2", {}, title),
     element("div", { class: "controls" }, what.node, part.node, scale.node, lower.node, reset),
     element("p", { class: "hint" }, "Drag across the plot to zoom, double click to see all; arrow keys, + and − work too."),
-    element("div", { class: "body" }, drawing, told),
+    element("div", { class: "body" }, drawing, told.node),
   );
   pick(state.item.what, state.item.part);
   onWidth(drawing, (now) => {

@@ -27,7 +27,8 @@ function button(text, title, action) {
   return node;
 }
 
-// A labelled select. Options are {value, text, group}; `chosen` gets the value.
+// A labelled select. Options are {value, text, group}, with the groups' headings where there are several; `chosen` gets
+// the value.
 function choice(label, chosen) {
   const select = element("select");
   const node = element("label", {}, label, select);
@@ -38,9 +39,10 @@ function choice(label, chosen) {
     fill(options, value) {
       select.replaceChildren();
       const groups = new Map();
+      const several = new Set(options.map((option) => option.group)).size > 1;
       for (const option of options) {
         let parent = select;
-        if (option.group) {
+        if (several && option.group) {
           if (!groups.has(option.group)) {
             groups.set(option.group, element("optgroup", { label: option.group }));
             select.append(groups.get(option.group));
@@ -127,9 +129,26 @@ function superscript(power) {
   return String(power).replace(/[-0-9]/g, (c) => (c === "-" ? "⁻" : "⁰¹²³⁴⁵⁶⁷⁸⁹"[Number(c)]));
 }
 
-// Terms and their values, for what is under the cursor.
-function tell(list, rows) {
-  list.replaceChildren(...rows.flatMap(([term, value]) => [element("dt", {}, term), element("dd", {}, value)]));
+// Terms and their values for what is under the cursor; the hint stands there while nothing is.
+function readout(hint) {
+  const list = element("dl");
+  const empty = element("p", { class: "empty" }, hint);
+  return {
+    node: element("div", { class: "told", "aria-live": "polite" }, empty, list),
+    tell(rows) {
+      empty.classList.toggle("out", rows.length > 0);
+      list.replaceChildren(...rows.flatMap(([term, value]) => [element("dt", {}, term), element("dd", {}, value)]));
+    },
+  };
+}
+
+// Keys that have an action here do nothing else, such as scrolling.
+function onKeys(node, actions) {
+  node.addEventListener("keydown", (event) => {
+    if (!actions[event.key]) return;
+    actions[event.key]();
+    event.preventDefault();
+  });
 }
 
 // Calls `draw` with the width whenever it changes to another one than nothing.

@@ -66,15 +66,10 @@ function startEnlarging() {
   });
   for (const end of ["pointerup", "pointercancel"]) stage.addEventListener(end, () => { grip = null; });
   stage.addEventListener("dblclick", whole);
-  dialog.addEventListener("keydown", (event) => {
-    const move = (x, y) => { view.x += x; view.y += y; apply(); };
-    const keys = {
-      "+": () => zoom(1.4), "-": () => zoom(1 / 1.4), 0: whole,
-      ArrowLeft: () => move(60, 0), ArrowRight: () => move(-60, 0), ArrowUp: () => move(0, 60), ArrowDown: () => move(0, -60),
-    };
-    if (!keys[event.key]) return;
-    keys[event.key]();
-    event.preventDefault();
+  const move = (x, y) => { view.x += x; view.y += y; apply(); };
+  onKeys(dialog, {
+    "+": () => zoom(1.4), "-": () => zoom(1 / 1.4), 0: whole,
+    ArrowLeft: () => move(60, 0), ArrowRight: () => move(-60, 0), ArrowUp: () => move(0, 60), ArrowDown: () => move(0, -60),
   });
 
   for (const figure of document.querySelectorAll("figure")) {

@@ -33,9 +33,7 @@ function cellText(value, places) {
 function mapExplorer(items, title) {
   const state = { item: items[0], layer: 0, cell: null };
   const picture = shape("svg", { class: "map", tabindex: 0, role: "group" });
-  const list = element("dl");
-  const empty = element("p", { class: "empty" }, "Point at a cell to read its numbers.");
-  const told = element("div", { class: "told", "aria-live": "polite" }, empty, list);
+  const told = readout("Point at a cell to read its numbers.");
   const what = choice("Map", (value) => pick(Number(value)));
   const layer = choice("Colours and numbers", (value) => {
     state.layer = Number(value);
@@ -137,10 +135,9 @@ function mapExplorer(items, title) {
 
   function mark() {
     const { item, cell } = state;
-    empty.classList.toggle("out", cell !== null);
     if (chosen) chosen.setAttribute("visibility", cell ? "visible" : "hidden");
     if (!cell) {
-      tell(list, []);
+      told.tell([]);
       return;
     }
     const [row, column] = cell;
@@ -152,7 +149,7 @@ function mapExplorer(items, title) {
       [item.y || (item.row ?? "Row"), item.y_names ? item.y_names[row] : span(item.y_edges, row)],
     ];
     for (const l of item.layers) rows.push([l.title, measured(l.values[row][column], l.error?.[row][column])]);
-    tell(list, rows);
+    told.tell(rows);
   }
 
   picture.addEventListener("pointermove", (event) => {
@@ -168,26 +165,28 @@ function mapExplorer(items, title) {
     state.cell = null;
     mark();
   });
-  picture.addEventListener("keydown", (event) => {
-    const up = state.item.y_names ? -1 : 1;
-    const steps = { ArrowRight: [0, 1], ArrowLeft: [0, -1], ArrowUp: [up, 0], ArrowDown: [-up, 0] };
-    const step = steps[event.key];
-    if (!step) return;
-    event.preventDefault();
-    const [row, column] = state.cell ? [state.cell[0] + step[0], state.cell[1] + step[1]] : [0, 0];
+  // By one cell, from the first one if none is chosen.
+  function move(right, up) {
+    const rows = state.item.y_names ? -up : up;
+    const [row, column] = state.cell ? [state.cell[0] + rows, state.cell[1] + right] : [0, 0];
     state.cell = [Math.min(Math.max(row, 0), frame.rows - 1), Math.min(Math.max(column, 0), frame.columns - 1)];
     mark();
+  }
+  onKeys(picture, {
+    ArrowRight: () => move(1, 0),
+    ArrowLeft: () => move(-1, 0),
+    ArrowUp: () => move(0, 1),
+    ArrowDown: () => move(0, -1),
   });
 
-  const groups = new Set(items.map((item) => item.group)).size;
-  what.fill(items.map((item, i) => ({ value: String(i), text: item.what, group: groups > 1 ? item.group : "" })), "0");
+  what.fill(items.map((item, i) => ({ value: String(i), text: item.what, group: item.group })), "0");
   const drawing = element("div", { class: "drawing" }, picture);
   const node = element(
     "div",
     { class: "explorer maps" },
     element("h2", {}, title),
     element("div", { class: "controls" }, what.node, layer.node),
-    element("div", { class: "body" }, drawing, told),
+    element("div", { class: "body" }, drawing, told.node),
   );
   pick(0);
   onWidth(drawing, (now) => {

@@ -1,5 +1,12 @@
 // The panels of a plot in bins: contents, comparison below, axes, legend.
 
+const AXIS = { ratio: "Gen. / ref.", difference: "Gen. − ref.", pull: "Pull" };
+
+function quantile(values, share) {
+  const sorted = [...values].sort((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))];
+}
+
 function drawContents(picture, inside, item, data, visible, frame, logarithmic) {
   const seen = [];
   data.reference.forEach((value, i) => {
@@ -101,7 +108,7 @@ function drawLower(picture, under, item, data, visible, frame, kind) {
   });
   under.append(shape("path", { class: "pull", d: boxes }), shape("path", { class: "bars", d: bars }));
   under.append(shape("path", { class: "guide", d: `M${frame.left} ${y(centre)}h${frame.wide}` }));
-  const axis = kind === "pull" ? pullTicks(span) : linearTicks(centre - span, centre + span, 4);
+  const axis = kind === "pull" ? pullTicks(span) : linearTicks(centre - span, centre + span, 6);
   drawLeft(picture, axis, y, frame, frame.second, frame.below, AXIS[kind], true);
 }
 
