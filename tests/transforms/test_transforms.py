@@ -18,8 +18,10 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "symlog": [{"linear": 0.5}],
     "logit": [{"low": -3.0, "high": 4.0}],
     "quantile": [{}, {"knots": 16, "reach": 2.5}],
+    "voxels": [{"linear": 0.1}],
 }
 BOUNDED = {"logit": (-3.0, 4.0)}
+POSITIVE = {"voxels"}
 SPECS: list[dict[str, Any]] = [{"kind": k, **o} for k in TRANSFORMS for o in OPTIONS.get(k, [{}])]
 SPECS += [
     {"kind": "chain", "steps": ["symlog", "affine"]},
@@ -34,6 +36,8 @@ def make(spec: dict[str, Any], width: int = WIDTH) -> Transform:
 
 def data(spec: dict[str, Any], n: int = 4000, seed: int = 1) -> np.ndarray:
     g = np.random.default_rng(seed)
+    if spec["kind"] in POSITIVE:
+        return np.stack([g.gamma(9.0, 0.5, n), g.exponential(20.0, n), g.lognormal(1.0, 1.0, n)], axis=1)
     if spec["kind"] in BOUNDED:
         low, high = BOUNDED[spec["kind"]]
         return low + (high - low) * g.beta(2.0, 3.0, (n, WIDTH))
@@ -69,6 +73,11 @@ def test_inverse_undoes_forward_within_and_beyond_the_fitted_range(spec):
         assert bool(((transform.inverse(y) >= low) & (transform.inverse(y) <= high)).all())
         assert bool(transform(torch.tensor([[low, high, high + 1.0]])).isfinite().all())
         return
+    if spec["kind"] in POSITIVE:
+        y = torch.linspace(-60.0, 0.0, 101)[:, None].expand(-1, WIDTH)
+        assert bool((transform.inverse(y) == 0).all())
+        assert bool((transform(-inside) == 0).all())
+        return
     beyond = torch.cat([inside[:50] + 3 * spread, inside[:50] - 3 * spread])
     torch.testing.assert_close(transform.inverse(transform(beyond)) / spread, beyond / spread, rtol=1e-4, atol=1e-4)
     y = torch.linspace(-8.0, 8.0, 101)[:, None].expand(-1, WIDTH)
@@ -88,7 +97,7 @@ def test_strictly_increasing(spec):
     transform, x = fitted(spec)
     grid = np.sort(x, axis=0)[::40]
     assert bool((transform(torch.as_tensor(grid, dtype=torch.float32)).diff(dim=0) > 0).all())
-    y = torch.linspace(-5.0, 5.0, 200)[:, None].expand(-1, WIDTH)
+    y = torch.linspace(0.0 if spec["kind"] in POSITIVE else -5.0, 5.0, 200)[:, None].expand(-1, WIDTH)
     assert bool((transform.inverse(y).diff(dim=0) > 0).all())
 
 

@@ -121,6 +121,8 @@ class Surrogate(nn.Module, ABC):
     kind: ClassVar[str]
     Config: ClassVar[type[SurrogateConfig]] = SurrogateConfig
     has_density: ClassVar[bool] = False
+    # Responses are energies of cells, fields with a shape.
+    images: ClassVar[bool] = False
 
     def __init__(self, schema: Schema, config: SurrogateConfig | None = None) -> None:
         super().__init__()

@@ -11,7 +11,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
-from parhelion.errors import ConfigError
+from parhelion.errors import ConfigError, DataError
 from parhelion.sample import Field as SampleField
 from parhelion.sample import Sample, Schema
 from parhelion.surrogates.structure import FREE, Candidates, PatternModel, find_candidates
@@ -58,8 +58,14 @@ class CodecConfig(BaseModel):
         Each continuous condition is also given to the network as so many ramps between its quantiles (a
         piecewise-linear encoding, Gorishniy et al., arXiv:2203.05556, section 3.2), so that it can follow sharp
         features. Known thresholds become ends of ramps.
+    directions
+        Triples of conditions that are the components of a momentum, ``[px, py, pz]`` with pz > 0. The network sees the
+        logarithm of its magnitude and the slopes px / pz and py / pz instead, and its domain is that of these.
     response
-        Transforms of the response, in order.
+        Transforms of the response, in order; none: the network works in physical units.
+    threshold
+        For responses that are energies of cells: values below it are exactly 0, in what is learned from and in what
+        is generated. None: responses are any numbers.
     structure
         Discrete structure.
     """
@@ -68,7 +74,9 @@ class CodecConfig(BaseModel):
 
     condition: dict[str, Literal["auto", "log", "linear"]] = Field(default_factory=dict)
     knots: int = Field(16, ge=0, le=256)
+    directions: list[tuple[str, str, str]] = Field(default_factory=list)
     response: list[str | dict[str, Any]] = ["quantile"]
+    threshold: float | None = Field(None, gt=0, allow_inf_nan=False)
     structure: StructureConfig = Field(default_factory=StructureConfig)
 
 
@@ -86,6 +94,7 @@ class Codec(nn.Module):
     seen: Tensor
     ramp_column: Tensor
     ramp_ends: Tensor
+    direction_ends: Tensor
 
     def __init__(self, schema: Schema, config: CodecConfig, *, pattern_sizes: Mapping[str, int] | None = None) -> None:
         super().__init__()
@@ -97,6 +106,7 @@ class Codec(nn.Module):
             ("differences", names, [*config.structure.differences, *config.structure.differences.values()]),
             ("thresholds", conditions, list(config.structure.thresholds)),
             ("condition", conditions, list(config.condition)),
+            ("directions", conditions, [name for triple in config.directions for name in triple]),
         ):
             unknown = [n for n in given if n not in known]
             if unknown:
@@ -107,6 +117,9 @@ class Codec(nn.Module):
         self.categories = [(j, f.values) for j, f in enumerate(_components(schema.condition)) if f.kind == "category"]
         self.known = [
             (conditions.index(name), float(t)) for name, ts in config.structure.thresholds.items() for t in ts
+        ]
+        self.directions = [
+            [self.continuous.index(conditions.index(name)) for name in triple] for triple in config.directions
         ]
         self.pattern = PatternModel.of_sizes(pattern_sizes) if pattern_sizes else PatternModel(width)
         self.scale = Affine(len(self.continuous))
@@ -121,6 +134,8 @@ class Codec(nn.Module):
         ]
         self.register_buffer("ramp_column", torch.tensor(ramps, dtype=torch.long))
         self.register_buffer("ramp_ends", torch.zeros(2, len(ramps), dtype=torch.float64))
+        if self.directions:
+            self.register_buffer("direction_ends", torch.zeros(2, 3 * len(self.directions), dtype=torch.float64))
         self.register_buffer("seen", torch.zeros(sum(len(v) for _, v in self.categories), dtype=torch.bool))
 
     def fit(self, sample: Sample, *, seed: int = 0) -> None:
@@ -131,7 +146,17 @@ class Codec(nn.Module):
         seen = [bool((condition[:, j] == v).any()) for j, values in self.categories for v in values]
         self.seen = torch.tensor(seen, dtype=torch.bool)
         names = _component_names(self.schema.condition)
+        self._refuse_odd_cells(sample)
+        inside = {k for triple in self.directions for k in triple}
+        for triple in self.directions:
+            pz = condition[:, self.continuous[triple[2]]]
+            if not pz.min() > 0:
+                row, name = int(np.argmin(pz)), names[self.continuous[triple[2]]]
+                msg = f"{sample.source}: condition {name}, row {row}: {pz[row]:g}, but directions need it above 0"
+                raise DataError(msg)
         for k, j in enumerate(self.continuous):
+            if k in inside:
+                continue
             x = condition[:, j]
             wish = self.config.condition.get(names[j], "auto")
             positive = bool(x.min() > 0)
@@ -141,7 +166,11 @@ class Codec(nn.Module):
                 raise ConfigError(msg)
             self.log_scale[k] = wish == "log" or (wish == "auto" and positive and bool(x.max() > 10 * x.min()))
         with torch.no_grad():
-            self.scale.fit(self._scaled(torch.as_tensor(condition)).numpy(), weight)
+            scaled = self._scaled(torch.as_tensor(condition)).numpy()
+        self.scale.fit(scaled, weight)
+        if self.directions:
+            triples = scaled[:, [k for triple in self.directions for k in triple]]
+            self.direction_ends = torch.as_tensor(np.stack([triples.min(axis=0), triples.max(axis=0)]))
         self._place_ramps(condition)
         structure = self.config.structure
         if self.schema.response_width <= _WIDEST_STRUCTURE:
@@ -151,10 +180,37 @@ class Codec(nn.Module):
         thresholds: dict[int, list[float]] = {}
         for j, t in self.known:
             thresholds.setdefault(j, []).append(t)
-        self.pattern = PatternModel.fit(condition, response, weight, candidates, thresholds=thresholds, seed=seed)
+        if candidates.ties or any(candidates.atoms):
+            self.pattern = PatternModel.fit(condition, response, weight, candidates, thresholds=thresholds, seed=seed)
+        else:
+            self.pattern = PatternModel(self.schema.response_width)
         pattern = self.pattern.code(torch.as_tensor(response))
         active = self.pattern.active(pattern).numpy()
-        self.transform.fit(self._difference(torch.as_tensor(response)).numpy(), weight, active)
+        response = self._above_threshold(torch.as_tensor(response))
+        self.transform.fit(self._difference(response).numpy(), weight, active)
+
+    def _refuse_odd_cells(self, sample: Sample) -> None:
+        threshold = self.config.threshold
+        if threshold is None:
+            return
+        for field in self.schema.response:
+            cells = np.asarray(sample[field.name]).reshape(len(sample), -1)
+            if cells.min() < 0:
+                row, cell = np.unravel_index(int(np.argmin(cells)), cells.shape)
+                msg = (
+                    f"{sample.source}: {field.name}, row {row}, cell {cell}: {cells[row, cell]:g} {field.unit}; "
+                    "energies of cells are not negative (subtract no pedestal, or leave threshold out)"
+                )
+                raise DataError(msg)
+            if not (cells >= threshold).any():
+                msg = f"{sample.source}: {field.name}: no cell reaches the threshold of {threshold:g} {field.unit}"
+                raise DataError(msg)
+
+    def _above_threshold(self, response: Tensor) -> Tensor:
+        threshold = self.config.threshold
+        if threshold is None:
+            return response
+        return torch.where(response >= threshold, response, torch.zeros_like(response))
 
     @torch.no_grad()
     def _place_ramps(self, condition: FloatArray) -> None:
@@ -186,6 +242,12 @@ class Codec(nn.Module):
 
     def _scaled(self, condition: Tensor) -> Tensor:
         x = condition[:, self.continuous].to(torch.float64)
+        if self.directions:
+            columns = list(x.unbind(dim=1))
+            for a, b, c in self.directions:
+                px, py, pz = x[:, a], x[:, b], x[:, c].clamp(min=1e-30)
+                columns[a], columns[b], columns[c] = 0.5 * torch.log(px**2 + py**2 + pz**2), px / pz, py / pz
+            x = torch.stack(columns, dim=1)
         # The floor only keeps a logarithm of a condition outside the domain finite until the guard speaks.
         return torch.where(self.log_scale, torch.log(x.clamp(min=1e-30)), x)
 
@@ -209,6 +271,13 @@ class Codec(nn.Module):
             return free.expand(len(encoded), -1)
         return encoded[:, -self.pattern.patterns :] @ free.to(encoded.dtype) > 0.5
 
+    def kinematics(self, encoded: Tensor) -> Tensor:
+        """Continuous conditions before standardisation, (n, continuous), of encoded ones (n, features).
+
+        Logarithms where the scale is one; log magnitude and slopes in place of a momentum's components.
+        """
+        return self.scale.inverse(encoded[:, : len(self.continuous)])
+
     def split_condition(self, encoded: Tensor) -> tuple[Tensor, Tensor]:
         """Standardised continuous part, and one-hot categories and pattern, of encoded conditions (n, features)."""
         a = len(self.continuous)
@@ -219,6 +288,7 @@ class Codec(nn.Module):
         """Network space (n, d) float32, active entries (n, d) bool, pattern numbers (n,) of responses (n, d)."""
         pattern = self.pattern.code(response)
         active = self.pattern.active(pattern)
+        response = self._above_threshold(response)
         x = self.transform(self._difference(response).to(torch.float32))
         return torch.where(active, x, torch.zeros_like(x)), active, pattern
 
@@ -226,7 +296,7 @@ class Codec(nn.Module):
         """Responses (n, d) in physical units from network space (n, d) and pattern numbers (n,): exact structure."""
         y = self.transform.inverse(x)
         if self.pattern.trivial and not any(b is not None for b in self.base):
-            return y
+            return self._above_threshold(y)
         columns: list[Tensor] = []
         table = self.pattern.table
         for j in range(y.shape[1]):
@@ -237,7 +307,7 @@ class Codec(nn.Module):
                 exact = columns[i] if i >= 0 else self.pattern.atoms[j, -2 - i].to(y.dtype).expand_as(value)
                 value = torch.where(code == i, exact, value)
             columns.append(value)
-        return torch.stack(columns, dim=1)
+        return self._above_threshold(torch.stack(columns, dim=1))
 
     def log_det(self, response: Tensor) -> Tensor:
         """Log |d network / d physical| over the active entries, shape (n,)."""
@@ -249,6 +319,7 @@ class Codec(nn.Module):
         """Which conditions (n, c) lie outside the trained domain, shape (n, c), bool.
 
         The domain of a column is its range in the training sample; that of a category the values that occurred there.
+        Of a momentum, magnitude and slopes must be in their ranges too.
         """
         # Written so that NaN is outside.
         beyond = ~((condition >= self.low) & (condition <= self.high))
@@ -258,6 +329,14 @@ class Codec(nn.Module):
             known = codes[self.seen[start : start + len(values)]]
             beyond[:, j] = ~(condition[:, j : j + 1] == known).any(dim=1)
             start += len(values)
+        if self.directions:
+            inner = [k for triple in self.directions for k in triple]
+            scaled = self._scaled(condition)[:, inner]
+            # A rounding of the magnitude is not outside.
+            slack = 1e-9 * (self.direction_ends[1] - self.direction_ends[0])
+            odd = ~((scaled >= self.direction_ends[0] - slack) & (scaled <= self.direction_ends[1] + slack))
+            for i, k in enumerate(inner):
+                beyond[:, self.continuous[k]] |= odd[:, i]
         return beyond
 
     def _difference(self, response: Tensor) -> Tensor:

@@ -6,5 +6,6 @@ from parhelion.transforms.base import Transform
 from parhelion.transforms.chain import TRANSFORMS, Chain, build_transform
 from parhelion.transforms.elementwise import Affine, Logit, Symlog
 from parhelion.transforms.quantile import Quantile
+from parhelion.transforms.voxels import Voxels
 
-__all__ = ["TRANSFORMS", "Affine", "Chain", "Logit", "Quantile", "Symlog", "Transform", "build_transform"]
+__all__ = ["TRANSFORMS", "Affine", "Chain", "Logit", "Quantile", "Symlog", "Transform", "Voxels", "build_transform"]

@@ -13,8 +13,9 @@ from parhelion.errors import ConfigError
 from parhelion.transforms.base import BoolArray, FloatArray, Transform
 from parhelion.transforms.elementwise import Affine, Logit, Symlog
 from parhelion.transforms.quantile import Quantile
+from parhelion.transforms.voxels import Voxels
 
-TRANSFORMS: dict[str, type[Transform]] = {t.kind: t for t in (Affine, Symlog, Logit, Quantile)}
+TRANSFORMS: dict[str, type[Transform]] = {t.kind: t for t in (Affine, Symlog, Logit, Quantile, Voxels)}
 
 
 def build_transform(spec: str | Mapping[str, Any], width: int) -> Transform:
