@@ -186,15 +186,15 @@ class Codec(nn.Module):
             self.pattern = PatternModel(self.schema.response_width)
         pattern = self.pattern.code(torch.as_tensor(response))
         active = self.pattern.active(pattern).numpy()
-        response = self._above_threshold(torch.as_tensor(response))
-        self.transform.fit(self._difference(response).numpy(), weight, active)
+        kept = self._above_threshold(torch.as_tensor(response))
+        self.transform.fit(self._difference(kept).numpy(), weight, active)
 
     def _refuse_odd_cells(self, sample: Sample) -> None:
         threshold = self.config.threshold
         if threshold is None:
             return
         for field in self.schema.response:
-            cells = np.asarray(sample[field.name]).reshape(len(sample), -1)
+            cells = np.asarray(sample[field.name], dtype=np.float64).reshape(len(sample), -1)
             if cells.min() < 0:
                 row, cell = np.unravel_index(int(np.argmin(cells)), cells.shape)
                 msg = (
