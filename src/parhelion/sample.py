@@ -222,6 +222,8 @@ class Sample:
                 msg = f"{self.source}: {name}: expected shape ({rows},), got {array.shape}"
                 raise ShapeError(msg)
         _require_finite(self.weight, "weight", self.source)
+        if (self.event_id[1:] > self.event_id[:-1]).all():
+            return
         order = np.argsort(self.event_id, kind="stable")
         same = np.flatnonzero(np.diff(self.event_id[order]) == 0)
         if len(same):
@@ -280,9 +282,24 @@ class Sample:
         return self._rebuild({k: v[rows] for k, v in self.columns.items()}, rows)
 
     def _rebuild(self, columns: Mapping[str, Array], rows: Rows) -> Sample:
-        new = object.__new__(Sample)
-        new.schema, new.source, new.columns = self.schema, self.source, dict(columns)
-        new.weight, new.event_id, new.group = self.weight[rows], self.event_id[rows], self.group[rows]
+        ids = self.weight[rows], self.event_id[rows], self.group[rows]
+        return Sample.trusted(self.schema, columns, *ids, source=self.source)
+
+    @classmethod
+    def trusted(
+        cls,
+        schema: Schema,
+        columns: Mapping[str, Array],
+        weight: FloatArray,
+        event_id: npt.NDArray[np.int64],
+        group: npt.NDArray[np.int64],
+        *,
+        source: str,
+    ) -> Sample:
+        """Sample of rows that have been validated before: nothing is checked again."""
+        new = object.__new__(cls)
+        new.schema, new.source, new.columns = schema, source, dict(columns)
+        new.weight, new.event_id, new.group = weight, event_id, group
         return new
 
     def with_weight(self, weight: npt.ArrayLike) -> Sample:

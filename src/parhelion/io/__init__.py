@@ -3,7 +3,7 @@
 from parhelion.io.base import ColumnInfo
 from parhelion.io.formats import expand
 from parhelion.io.layout import FieldSource, Layout
-from parhelion.io.reading import columns, iterate, provenance, read, stored_layout
+from parhelion.io.reading import columns, iterate, iterate_between, provenance, read, stored_layout
 from parhelion.io.selection import Selection
 from parhelion.io.writing import write
 
@@ -15,6 +15,7 @@ __all__ = [
     "columns",
     "expand",
     "iterate",
+    "iterate_between",
     "provenance",
     "read",
     "stored_layout",

@@ -77,6 +77,18 @@ class Reader(ABC):
     def chunks(self, names: Sequence[str], rows: int) -> Iterator[dict[str, Array]]:
         """Columns by name in pieces of at most `rows` rows, arrays of shape (m, *shape)."""
 
+    def between(self, names: Sequence[str], rows: int, start: int, stop: int) -> Iterator[dict[str, Array]]:
+        """Rows `start` to `stop` - 1 in pieces as `chunks` gives; here by skipping what stands before."""
+        at = 0
+        for chunk in self.chunks(names, rows):
+            size = len(chunk[names[0]])
+            low, high = max(start - at, 0), min(stop - at, size)
+            if low < high:
+                yield {name: values[low:high] for name, values in chunk.items()}
+            at += size
+            if at >= stop:
+                return
+
     @abstractmethod
     def close(self) -> None:
         """Close the file."""
@@ -105,11 +117,18 @@ class Writer(ABC):
         JSON text to store.
     tree
         Name of the tree, where the format has trees.
+    compress
+        Compress the columns; without, writing takes a fraction of the time and the file is larger.
     """
 
     @abstractmethod
     def __init__(
-        self, path: Path, columns: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]], metadata: str, tree: str
+        self,
+        path: Path,
+        columns: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]],
+        metadata: str,
+        tree: str,
+        compress: bool = True,
     ) -> None: ...
 
     @abstractmethod

@@ -73,10 +73,14 @@ class Hdf5Reader(Reader):
 
     def chunks(self, names: Sequence[str], rows: int) -> Iterator[dict[str, Array]]:
         """Columns in pieces."""
-        total = len(self._base[self._members[names[0]][0]])
-        for start in range(0, total, rows):
+        return self.between(names, rows, 0, len(self._base[self._members[names[0]][0]]))
+
+    def between(self, names: Sequence[str], rows: int, start: int, stop: int) -> Iterator[dict[str, Array]]:
+        """Rows `start` to `stop` - 1 in pieces."""
+        stop = min(stop, len(self._base[self._members[names[0]][0]]))
+        for at in range(start, stop, rows):
             with readable(self.path, _WHAT):
-                chunk = {name: self._slice(name, start, start + rows) for name in names}
+                chunk = {name: self._slice(name, at, min(at + rows, stop)) for name in names}
             yield chunk
 
     def _slice(self, name: str, start: int, stop: int) -> Array:
@@ -142,7 +146,12 @@ class Hdf5Writer(Writer):
     """Writes extensible, compressed datasets."""
 
     def __init__(
-        self, path: Path, columns: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]], metadata: str, tree: str
+        self,
+        path: Path,
+        columns: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]],
+        metadata: str,
+        tree: str,
+        compress: bool = True,
     ) -> None:
         import h5py
 
@@ -158,9 +167,7 @@ class Hdf5Writer(Writer):
                 maxshape=(None, *shape),
                 dtype=dtype,
                 chunks=(max(_CHUNK_BYTES // row_bytes, 1), *shape),
-                compression="gzip",
-                compression_opts=1,
-                shuffle=True,
+                **({"compression": "gzip", "compression_opts": 1, "shuffle": True} if compress else {}),
             )
 
     def append(self, columns: Mapping[str, Array]) -> None:

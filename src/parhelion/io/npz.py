@@ -100,9 +100,14 @@ class NpzWriter(Writer):
     """
 
     def __init__(
-        self, path: Path, columns: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]], metadata: str, tree: str
+        self,
+        path: Path,
+        columns: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]],
+        metadata: str,
+        tree: str,
+        compress: bool = True,
     ) -> None:
-        self._path, self._columns, self._metadata = path, dict(columns), metadata
+        self._path, self._columns, self._metadata, self._compress = path, dict(columns), metadata, compress
         self._scratch = Path(tempfile.mkdtemp(prefix=f"{path.stem}.", suffix=".scratch", dir=path.parent))
         self._streams = {n: (self._scratch / str(i)).open("wb") for i, n in enumerate(columns)}
         self._rows = 0
@@ -115,7 +120,8 @@ class NpzWriter(Writer):
 
     def finish(self) -> None:
         """Pack the scratch files into the archive."""
-        with zipfile.ZipFile(self._path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        method = zipfile.ZIP_DEFLATED if self._compress else zipfile.ZIP_STORED
+        with zipfile.ZipFile(self._path, "w", method, compresslevel=1) as archive:
             with archive.open(f"{METADATA_KEY}.npy", "w") as entry:
                 np.lib.format.write_array(entry, np.asarray(self._metadata), allow_pickle=False)
             for name, stream in self._streams.items():

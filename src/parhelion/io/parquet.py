@@ -50,8 +50,27 @@ class ParquetReader(Reader):
 
     def chunks(self, names: Sequence[str], rows: int) -> Iterator[dict[str, Array]]:
         """Columns in pieces; a list column is accepted if its rows have equal lengths."""
-        start = 0
-        batches = self._file.iter_batches(batch_size=rows, columns=list(names))
+        return self._batches(names, rows, 0, range(self._file.num_row_groups))
+
+    def between(self, names: Sequence[str], rows: int, start: int, stop: int) -> Iterator[dict[str, Array]]:
+        """Rows `start` to `stop` - 1 in pieces; of the file, only the row groups that hold them are read."""
+        ends = np.cumsum([self._file.metadata.row_group(g).num_rows for g in range(self._file.num_row_groups)])
+        first = int(np.searchsorted(ends, start, side="right"))
+        last = int(np.searchsorted(ends, stop, side="left"))
+        at = int(ends[first - 1]) if first else 0
+        for chunk in self._batches(names, rows, at, range(first, min(last + 1, len(ends)))):
+            size = len(chunk[names[0]])
+            low, high = max(start - at, 0), min(stop - at, size)
+            if low < high:
+                yield {name: values[low:high] for name, values in chunk.items()}
+            at += size
+            if at >= stop:
+                return
+
+    def _batches(
+        self, names: Sequence[str], rows: int, start: int, groups: Sequence[int]
+    ) -> Iterator[dict[str, Array]]:
+        batches = self._file.iter_batches(batch_size=rows, columns=list(names), row_groups=list(groups))
         while True:
             with readable(self.path, _WHAT):
                 batch = next(batches, None)
@@ -122,7 +141,12 @@ class ParquetWriter(Writer):
     """Writes one row group an `append`."""
 
     def __init__(
-        self, path: Path, columns: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]], metadata: str, tree: str
+        self,
+        path: Path,
+        columns: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]],
+        metadata: str,
+        tree: str,
+        compress: bool = True,
     ) -> None:
         import pyarrow as pa
         import pyarrow.parquet as pq
@@ -134,7 +158,12 @@ class ParquetWriter(Writer):
             kind = pa.list_(kind, int(np.prod(shape, dtype=int))) if shape else kind
             fields.append(pa.field(name, kind, nullable=False, metadata=extra))
         self._schema = pa.schema(fields, metadata={METADATA_KEY: metadata})
-        self._writer = pq.ParquetWriter(path, self._schema, write_page_checksum=True)
+        self._writer = pq.ParquetWriter(
+            path,
+            self._schema,
+            write_page_checksum=True,
+            **({} if compress else {"compression": "none", "use_dictionary": False}),
+        )
 
     def append(self, columns: Mapping[str, Array]) -> None:
         """Add rows."""

@@ -184,6 +184,44 @@ def iterate(
         raise DataError(msg)
 
 
+def iterate_between(
+    path: PathLike,
+    layout: Layout | None,
+    start: int,
+    stop: int,
+    *,
+    first_row: int = 0,
+    chunk_rows: int = CHUNK_ROWS,
+    tree: str | None = None,
+    selection: str | None = None,
+) -> Iterator[Sample]:
+    """Read rows `start` to `stop` - 1 of one file as a stream of samples: a share of what `iterate` reads.
+
+    Duplicate event ids are found within a chunk only, as each sample sees its own. A selection may leave nothing; then
+    nothing is yielded.
+
+    Parameters
+    ----------
+    path
+        One file.
+    layout, chunk_rows, tree, selection
+        As in `iterate`.
+    start, stop
+        Rows of the file, counted before any selection.
+    first_row
+        Rows in the files before this one; counts where the layout names no event id.
+
+    Raises
+    ------
+    DataError
+        As in `read`.
+    """
+    selections = [Selection(selection)] if selection else []
+    with open_reader(path, tree or (layout.tree if layout else None)) as reader:
+        plan = _Plan(reader, Path(path), layout, selections)
+        yield from plan.samples(reader, chunk_rows, first_row, None, between=(start, stop))
+
+
 class _Plan:
     """How the chunks of one file become samples; checks what can be checked before reading."""
 
@@ -217,10 +255,18 @@ class _Plan:
                 msg = f"{self.path}: column {name} has {infos[name].rows} rows, column {first.name} has {first.rows}"
                 raise DataError(msg)
 
-    def samples(self, reader: Reader, chunk_rows: int, first_row: int, guard: DuplicateGuard) -> Iterator[Sample]:
+    def samples(
+        self,
+        reader: Reader,
+        chunk_rows: int,
+        first_row: int,
+        guard: DuplicateGuard | None,
+        between: tuple[int, int] | None = None,
+    ) -> Iterator[Sample]:
         """Samples of at most `chunk_rows` rows; `first_row` rows stood in the files before."""
-        start = 0
-        for chunk in reader.chunks(self.names, chunk_rows):
+        start = 0 if between is None else between[0]
+        chunks = reader.chunks(self.names, chunk_rows)
+        for chunk in chunks if between is None else reader.between(self.names, chunk_rows, *between):
             size = len(chunk[self.names[0]])
             keep = np.ones(size, dtype=bool)
             for selection in self.selections:
@@ -232,7 +278,9 @@ class _Plan:
             kept = chunk if len(rows) == size else {name: values[keep] for name, values in chunk.items()}
             yield self._sample(kept, rows, first_row, guard)
 
-    def _sample(self, chunk: Mapping[str, Array], rows: RowArray, first_row: int, guard: DuplicateGuard) -> Sample:
+    def _sample(
+        self, chunk: Mapping[str, Array], rows: RowArray, first_row: int, guard: DuplicateGuard | None
+    ) -> Sample:
         fields = {s.field.name: self._field(s, chunk, rows) for s in self.layout.sources}
         weight = None
         if self.layout.weight is not None:
@@ -241,7 +289,7 @@ class _Plan:
         ids = rows + first_row
         if self.layout.event_id:
             ids = self._ids(self.layout.event_id, "event id", chunk, rows)
-            again = guard.first_duplicate(ids)
+            again = None if guard is None else guard.first_duplicate(ids)
             if again is not None:
                 names = ", ".join(self.layout.event_id)
                 msg = (

@@ -60,8 +60,11 @@ class RootReader(Reader):
 
     def chunks(self, names: Sequence[str], rows: int) -> Iterator[dict[str, Array]]:
         """Columns in pieces; a jagged column is accepted if its rows have equal lengths."""
-        start = 0
-        pieces = self._data.iterate(list(names), step_size=rows, library="ak")
+        return self.between(names, rows, 0, int(self._data.num_entries))
+
+    def between(self, names: Sequence[str], rows: int, start: int, stop: int) -> Iterator[dict[str, Array]]:
+        """Rows `start` to `stop` - 1 in pieces."""
+        pieces = self._data.iterate(list(names), step_size=rows, library="ak", entry_start=start, entry_stop=stop)
         while True:
             with readable(self.path, _WHAT):
                 piece = next(pieces, None)
@@ -120,7 +123,12 @@ class RootWriter(Writer):
     """Writes one TTree; every `append` makes one basket a branch."""
 
     def __init__(
-        self, path: Path, columns: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]], metadata: str, tree: str
+        self,
+        path: Path,
+        columns: Mapping[str, tuple[np.dtype[Any], tuple[int, ...]]],
+        metadata: str,
+        tree: str,
+        compress: bool = True,
     ) -> None:
         import uproot
 
@@ -131,7 +139,7 @@ class RootWriter(Writer):
         if not re.fullmatch(r"\w+(/\w+)*", tree) or tree == METADATA_KEY:
             msg = f"tree {tree!r}: expected a name of letters, digits and underscores, other than {METADATA_KEY}"
             raise WriteError(msg)
-        self._file = uproot.recreate(path)
+        self._file = uproot.recreate(path, **({} if compress else {"compression": None}))
         try:
             self._file[METADATA_KEY] = metadata
             branches = {name: np.dtype((dtype, shape)) for name, (dtype, shape) in columns.items()}
