@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from parhelion.networks.autoregressive import zuko_modules
+from parhelion.networks.fused import residual, spline
 from parhelion.networks.mlp import Activation, ResidualMLP
 from parhelion.networks.ramps import Ramps
 
@@ -50,6 +51,7 @@ class ChainLayer(nn.Module):
         super().__init__()
         self.order = list(order)
         self.sequence = [self.order.index(k) for k in range(len(self.order))]
+        self.bins = bins
         self.sizes = [1, 1, bins, bins, bins - 1]
         self.ramps = Ramps(knots)
         self.entry_networks = nn.ModuleList(
@@ -76,14 +78,20 @@ class ChainLayer(nn.Module):
         tuple of Tensor
             Image, shape (n, d), 0 where not active, and log |det| over the active entries, shape (n,).
         """
-        known = self._encode(x)
+        # The input of each network is the beginning of the next one's: one table serves all.
+        encoded = self.ramps(x[:, self.sequence])
+        table = torch.cat([condition, encoded[:, :-1].flatten(1)], dim=1)
+        if torch.is_autocast_enabled(x.device.type):
+            table = table.to(torch.get_autocast_dtype(x.device.type))
+        networks = [network for network in self.entry_networks if isinstance(network, ResidualMLP)]
         # One spline call for all entries: their many small operations cost more than the networks.
-        places = [self._spline_parameters(place, known, condition) for place in range(x.shape[1])]
-        shift, log_scale, spline = self._spline(torch.stack(places, dim=1))
-        y, log_slope = spline.call_and_ladj((x[:, self.sequence] - shift) * torch.exp(-log_scale))
-        free, zero = active[:, self.sequence], torch.zeros_like(y)
-        total = torch.where(free, log_slope - log_scale, zero).sum(dim=1)
-        return torch.where(free, y, zero)[:, self.order], total
+        places = [residual(network, table[:, : network.first.in_features]) for network in networks]
+        shift, log_scale, bins = torch.split(torch.stack(places), [1, 1, 3 * self.bins - 1], dim=1)
+        shift, log_scale = shift[:, 0], log_scale[:, 0]
+        y, log_slope = spline(bins, (x.T[self.sequence] - shift) * torch.exp(-log_scale), self.bins)
+        free, zero = active.T[self.sequence], torch.zeros_like(y)
+        total = torch.where(free, log_slope - log_scale, zero).sum(dim=0)
+        return torch.where(free, y, zero)[self.order].T, total
 
     def inverse(self, y: Tensor, active: Tensor, condition: Tensor) -> Tensor:
         """Undo `forward`, one network after the other, shape (n, d)."""
@@ -95,10 +103,6 @@ class ChainLayer(nn.Module):
             columns.append(torch.where(active[:, entry], value, torch.zeros_like(value)))
             known.append(self.ramps(columns[-1][:, None])[:, 0])
         return torch.stack([columns[place] for place in self.order], dim=1)
-
-    def _encode(self, x: Tensor) -> list[Tensor]:
-        encoded = self.ramps(x)
-        return [encoded[:, entry] for entry in self.sequence]
 
     def _spline_parameters(self, place: int, known: list[Tensor], condition: Tensor) -> Tensor:
         parameters: Tensor = self.entry_networks[place](torch.cat([condition, *known[:place]], dim=1))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ class Muon(torch.optim.Optimizer):
 
     The same steps as `torch.optim.Muon`, which takes each matrix alone and in bfloat16: on a processor without
     instructions for it, that takes longer than all else in a step of a small network (``benchmarks/muon_step.py``).
-    Here matrices of one size are multiplied together, and on a processor in float32.
+    Here matrices of one size are multiplied together, and in float32 on such a processor.
 
     Parameters
     ----------
@@ -66,7 +67,8 @@ def orthogonalise(matrices: Tensor) -> Tensor:
 
     Five Newton-Schulz iterations; the singular values end between about 0.7 and 1.2.
     """
-    dtype = torch.bfloat16 if matrices.is_cuda else torch.float32
+    low = matrices.dtype == torch.float32 and multiplies_in_bfloat16(matrices.device.type)
+    dtype = torch.bfloat16 if low else matrices.dtype
     x = matrices / matrices.flatten(1).norm(dim=1).clamp(min=1e-7)[:, None, None]
     x = x.to(dtype)
     for _ in range(_ITERATIONS):
@@ -74,3 +76,13 @@ def orthogonalise(matrices: Tensor) -> Tensor:
         x = torch.baddbmm(x, torch.baddbmm(square, square, square, beta=_B, alpha=_C), x, beta=_A)
     found: Tensor = x.to(matrices.dtype)
     return found
+
+
+@lru_cache
+def multiplies_in_bfloat16(device: str) -> bool:
+    """Whether a kind of device (``cpu``, ``cuda``) has instructions for matrix products in bfloat16."""
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    # Older releases cannot tell; there float32 is the safe answer.
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))

@@ -56,15 +56,6 @@ def _plain(parameters: Sequence[nn.Parameter], config: Adam | AdamW | RMSprop | 
     )
 
 
-def multiplies_in_bfloat16(device: torch.device) -> bool:
-    """Whether the device has instructions for matrix products in bfloat16."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    # Older releases cannot tell; there float32 is the safe answer.
-    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
-
-
 @torch.no_grad()
 def gradient_norm(gradients: Sequence[Tensor]) -> Tensor:
     """Euclidean norm over all gradients, scalar."""

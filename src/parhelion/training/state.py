@@ -14,7 +14,8 @@ from parhelion.surrogates.base import Draws, Loss, Surrogate
 from parhelion.training.checkpoint import Checkpoint, optimiser_tensors, restore_optimiser
 from parhelion.training.config import TrainingConfig
 from parhelion.training.distributed import Processes
-from parhelion.training.optimisers import Average, Mover, clip, gradient_norm, make_movers, multiplies_in_bfloat16
+from parhelion.training.muon import multiplies_in_bfloat16
+from parhelion.training.optimisers import Average, Mover, clip, gradient_norm, make_movers
 from parhelion.training.table import RowOrder, TrainingTable, draws_seed
 
 
@@ -105,7 +106,7 @@ class TrainingState:
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, int] = {}
         self._low_precision = config.precision == "bfloat16" or (
-            config.precision == "auto" and multiplies_in_bfloat16(processes.device)
+            config.precision == "auto" and multiplies_in_bfloat16(processes.device.type)
         )
         self._bad = {name: torch.full((), -1, dtype=torch.int64, device=processes.device) for name in self.players}
 
