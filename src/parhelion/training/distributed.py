@@ -11,6 +11,8 @@ from typing import Literal
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from parhelion.errors import ConfigError
 
@@ -116,7 +118,12 @@ def join(device: Literal["auto", "cpu", "cuda"]) -> Iterator[Processes]:
     if opened:
         if gpu:
             torch.cuda.set_device(where)
-        dist.init_process_group("nccl" if gpu else "gloo")
+        store, rank, world = next(rendezvous("env://"))
+        # torchrun's store outlives the group: a second training would find the addresses of the first and wait for it.
+        turn = store.add(f"parhelion/joined/{rank}", 1)
+        dist.init_process_group(
+            "nccl" if gpu else "gloo", store=PrefixStore(f"parhelion/{turn}", store), rank=rank, world_size=world
+        )
     try:
         yield Processes(rank, world, where, dist.new_group(backend="gloo"))
     finally:
