@@ -41,9 +41,10 @@ def test_in_low_precision_the_derivative_is_right_to_its_digits():
     with torch.autocast("cpu", dtype=torch.bfloat16):
         made = residual(network, x)
     assert made.dtype == torch.float32
-    for a, b in zip(torch.autograd.grad((made.T * weight).sum(), wanted), exact, strict=True):
-        assert a.dtype == torch.float32
-        assert (a - b).norm() < 0.05 * b.norm()
+    found = torch.autograd.grad((made.T * weight).sum(), wanted)
+    assert {g.dtype for g in found} == {torch.float32}
+    ours, theirs = (torch.cat([g.flatten() for g in gradients]) for gradients in (found, exact))
+    assert (ours - theirs).norm() < 0.02 * theirs.norm()
 
 
 def test_a_spline_and_its_derivative_are_those_of_the_library():
