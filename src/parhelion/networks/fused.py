@@ -33,7 +33,9 @@ def residual(network: ResidualMLP, x: Tensor) -> Tensor:
     low = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else exact
     layers = [network.first, *(block[i] for block in network.blocks for i in (1, 3)), network.last[1]]  # type: ignore[index]
     parameters = [p for layer in layers for p in (layer.weight, layer.bias)]
-    made: Tensor = _Residual.apply(x, _ACTIVATIONS[activation], low, *parameters)  # type: ignore[no-untyped-call]
+    # Which products are in low precision is decided here, not by autocast.
+    with torch.autocast(device, enabled=False):
+        made: Tensor = _Residual.apply(x, _ACTIVATIONS[activation], low, *parameters)  # type: ignore[no-untyped-call]
     return made
 
 
