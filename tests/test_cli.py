@@ -50,7 +50,7 @@ def test_help_names_every_command(parhelion: CommandLine) -> None:
     assert code == 0
     for command in _COMMANDS:
         assert f"  {command} " in out
-        code, text, _ = parhelion(command, "--help")
+        code, text, _ = parhelion(command, *(["rich"] if command == "simulate" else []), "--help")
         assert code == 0
         assert "--quiet" in text
         assert "--json" in text
@@ -60,7 +60,7 @@ def test_help_names_every_command(parhelion: CommandLine) -> None:
 def test_list(parhelion: CommandLine) -> None:
     code, out, _ = parhelion("list")
     assert code == 0
-    for word in ("rich ", "matching", "flow", "classifier", "structure", "simulators: rich"):
+    for word in ("rich ", "matching", "flow", "classifier", "structure", "simulators: ", "log-normal"):
         assert word in out
     found = json.loads(parhelion("list", "--json")[1])
     assert set(found) == {"studies", "surrogates", "metrics", "simulators"}
@@ -410,7 +410,7 @@ def test_simulate(tmp_path: Path, parhelion: CommandLine, monkeypatch: pytest.Mo
     assert len(io.read("a.root")) == 60
     assert io.provenance("a.root")["seed"] == 4
     assert "a.root: exists already" in parhelion.refuse(*words, "a.root")
-    assert "simulator 'rack' is unknown; there is rich" in parhelion.refuse(
+    assert "simulator 'rack' is unknown; choose one of camel, " in parhelion.refuse(
         "simulate", "rack", "-n", "9", "-o", "b.root"
     )
     assert parhelion(*words, "b.h5", "--quiet", "--calibration") == (0, "", "")

@@ -131,7 +131,18 @@ def test_an_error_names_its_line(tmp_path: Path, pairs: list[tuple[str, str]], l
     ("old", "new", "message"),
     [
         ("rows: 9", "rows: lots", "line 3: data.train.rows: input should be a valid integer"),
-        ("simulator: rich", "simulator: rack", "data.train.simulator: input should be 'rich', got 'rack'"),
+        ("simulator: rich", "simulator: rack", "line 3: data.train.simulator: 'rack' is no simulator; choose"),
+        ("rows: 9", "rows: 9, calibrating: true", "line 3: data.train.calibrating: this key is unknown here"),
+        (
+            "simulator: rich",
+            "simulator: camel, share: 2",
+            "line 3: data.train: camel: centre 4, width 1, share 2; expected",
+        ),
+        (
+            "simulator: rich",
+            "simulator: camel, width: wide",
+            "line 3: data.train.width: input should be a valid number",
+        ),
         ("rows: 9", "rows: 9, true_signal: true", "only a calibration simulation has a true signal"),
         ("seed: 1}", "seed: 1}\n  test: {simulator: rich, rows: 99, seed: 1}", "line 4: data.test: these are the rows"),
         ("seed: 1}", "seed: 1}\n  splot: {models: {x: {window: [1, 2]}}}", "simulate with calibration: true"),

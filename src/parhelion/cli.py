@@ -26,6 +26,7 @@ from parhelion.commands.shared import (
     show,
     speaker,
 )
+from parhelion.commands.simulating import simulate
 from parhelion.errors import ConfigError, ParhelionError, WriteError
 
 if TYPE_CHECKING:
@@ -111,13 +112,15 @@ def list_studies(quiet: Quiet = False, as_json: Json = False) -> None:
     """List studies, surrogates, metrics, simulators."""
     from parhelion.config import shipped_studies
     from parhelion.evaluation import METRICS
+    from parhelion.simulators import SIMULATORS
     from parhelion.surrogates import SURROGATES
     from parhelion.yamlfile import read_yaml
 
     studies = {name: str(read_yaml(path).data.get("title", "")) for name, path in shipped_studies().items()}
     families, metrics = sorted(k for k in SURROGATES if k != "student"), sorted(METRICS)
+    simulators = sorted(SIMULATORS)
     if as_json:
-        show({"studies": studies, "surrogates": families, "metrics": metrics, "simulators": ["rich"]})
+        show({"studies": studies, "surrogates": families, "metrics": metrics, "simulators": simulators})
         return
     say = speaker(quiet, False)
     say("studies (parhelion run NAME):")
@@ -125,7 +128,7 @@ def list_studies(quiet: Quiet = False, as_json: Json = False) -> None:
         say(f"  {name:16s} {title}")
     say(f"surrogates: {', '.join(families)}")
     say(f"metrics:    {', '.join(metrics)}")
-    say("simulators: rich")
+    say(f"simulators: {', '.join(simulators)}")
 
 
 @app.command()
@@ -155,37 +158,7 @@ def run(
         raise typer.Exit(done.exit_code)
 
 
-@app.command()
-def simulate(
-    simulator: Annotated[str, typer.Argument(help="Which simulator: rich.")],
-    n: Annotated[int, typer.Option("-n", min=1, help="Rows to simulate.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Output; the suffix says the format.")],
-    seed: Seed = 1,
-    calibration: Annotated[bool, typer.Option("--calibration", help="Mass peaks on background, as real data.")] = False,
-    processes: Annotated[int | None, typer.Option(min=1, help="Cores to use; all if not given.")] = None,
-    overwrite: Overwrite = False,
-    quiet: Quiet = False,
-    as_json: Json = False,
-) -> None:
-    """Simulate a reference sample."""
-    if simulator != "rich":
-        msg = f"simulator {simulator!r} is unknown; there is rich"
-        raise ConfigError(msg)
-    require_new(out, overwrite)
-    from contextlib import nullcontext
-
-    from parhelion import io
-    from parhelion.progress import bar
-    from parhelion.provenance import versions
-    from parhelion.simulators import rich
-
-    made = {"simulator": simulator, "rows": n, "seed": seed, "calibration": calibration, "versions": versions()}
-    with nullcontext() if quiet else bar("simulating", n) as progress:
-        chunks = rich.simulate(n, seed=seed, calibration=calibration, processes=processes, progress=progress)
-        rows = io.write(chunks, out, provenance=made, overwrite=overwrite)
-    speaker(quiet, as_json)(f"{out}: {rows:,} rows")
-    if as_json:
-        show({"file": str(out), "rows": rows, **made})
+app.add_typer(simulate, name="simulate")
 
 
 @app.command()

@@ -226,8 +226,6 @@ def _check_sources(config: StudyConfig, document: YamlDocument) -> None:
         source, where = getattr(data, part), ("data", part)
         if isinstance(source, FilesSource):
             _check_files(source, document, where)
-        elif isinstance(source, SimulatorSource) and source.true_signal and not source.calibration:
-            raise document.error((*where, "true_signal"), "only a calibration simulation has a true signal")
     if data.test is not None and _same_rows(data.train, data.test):
         text = "these are the rows of train, which cannot judge it; leave test out to set a part of train aside"
         raise document.error(("data", "test"), text)
@@ -237,7 +235,7 @@ def _check_sources(config: StudyConfig, document: YamlDocument) -> None:
 
 def _same_rows(train: Source, test: Source) -> bool:
     if isinstance(train, SimulatorSource) and isinstance(test, SimulatorSource):
-        return (train.seed, train.calibration) == (test.seed, test.calibration)
+        return (train.seed, train.built().identity()) == (test.seed, test.built().identity())
     if isinstance(train, FilesSource) and isinstance(test, FilesSource):
         return (train.files, train.selection) == (test.files, test.selection)
     return False
@@ -280,8 +278,9 @@ def _check_splot(section: SplotConfig, train: Source, document: YamlDocument) ->
     if not section.models or (section.by is None and len(section.models) > 1):
         text = f"{len(section.models)} mass models; give one, or one for each value of a category named by `by`"
         raise document.error((*where, "models"), text)
-    if isinstance(train, SimulatorSource) and not train.calibration:
-        raise document.error(where, "rows without a mass have no sWeights; simulate with calibration: true")
+    if isinstance(train, SimulatorSource) and section.mass not in {f.name for f in train.schema_of_rows.fields}:
+        text = f"rows of simulator {train.simulator} without a field {section.mass} have no sWeights"
+        raise document.error(where, f"{text}; simulate with calibration: true (rich), or remove this section")
     if isinstance(train, FilesSource) and train.weight is not None:
         text = "rows that the mass fit weights cannot have weights already; remove this or the splot section"
         raise document.error(("data", "train", "weight"), text)

@@ -4,10 +4,24 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    SerializeAsAny,
+    SerializerFunctionWrapHandler,
+    Tag,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from parhelion import sample as _sample
 from parhelion.io import FieldSource, Layout
+from parhelion.simulators import SIMULATORS, Simulator, SimulatorConfig
 from parhelion.splot import MassModel
 from parhelion.surrogates.matching import StudentConfig
 from parhelion.training import TrainingConfig
@@ -123,31 +137,63 @@ class FilesSource(Section):
 class SimulatorSource(Section):
     """Rows from one of the library's simulators.
 
+    The simulator's own options stand beside the other keys.
+
     Attributes
     ----------
     simulator
         Its name.
     rows, seed
         How many rows to simulate, and the seed.
-    calibration
-        Simulate calibration lines with a mass peak on background, as real data have them.
-    true_signal
-        Of a calibration simulation, keep only the true signal: the answer that real data never give.
+    options
+        The simulator's own options.
     """
 
     kind: Literal["simulator"] = "simulator"
-    simulator: Literal["rich"]
+    simulator: str
     rows: int = Field(ge=1)
     seed: int = Field(ge=0, lt=1 << 64)
-    calibration: bool = False
-    true_signal: bool = False
+    options: SerializeAsAny[SimulatorConfig]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gathered(cls, data: Any) -> Any:
+        """Put the simulator's own keys together."""
+        if not isinstance(data, dict) or isinstance(data.get("options"), SimulatorConfig):
+            return data
+        own = cls.model_fields.keys() - {"options"}
+        rest = {k: v for k, v in data.items() if k not in own}
+        return {**{k: v for k, v in data.items() if k in own}, "options": rest}
+
+    @field_validator("simulator")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        if value not in SIMULATORS:
+            msg = f"{value!r} is no simulator; choose one of {', '.join(sorted(SIMULATORS))}"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("options", mode="before")
+    @classmethod
+    def _typed(cls, value: Any, info: ValidationInfo) -> Any:
+        kind = info.data.get("simulator")
+        if kind is None or isinstance(value, SimulatorConfig):  # an unknown simulator is an error already
+            return SimulatorConfig() if kind is None else value
+        return SIMULATORS[kind].Config.model_validate(value)
+
+    @model_serializer(mode="wrap")
+    def _flat(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        plain = handler(self)
+        return {**plain, **plain.pop("options")}
+
+    def built(self) -> Simulator:
+        """The simulator with these options."""
+        return SIMULATORS[self.simulator](self.options)
 
     @property
     def schema_of_rows(self) -> _sample.Schema:
         """Fields of the rows that the simulator makes."""
-        from parhelion.simulators import rich
-
-        return rich.CALIBRATION_SCHEMA if self.calibration else rich.SCHEMA
+        return self.built().schema
 
 
 class SplotConfig(Section):

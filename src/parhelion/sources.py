@@ -22,6 +22,7 @@ from parhelion.progress import bar
 from parhelion.provenance import versions
 from parhelion.sample import Sample, Schema, concatenate
 from parhelion.sections import FilesSource, SimulatorSource, Source, SplotConfig
+from parhelion.simulators.running import simulate_to_file
 from parhelion.split import assign, split
 from parhelion.splot import MassFit, MassModel, apply_fits, factorisation_check, fit_stream
 from parhelion.weights import require_positive_total
@@ -144,13 +145,17 @@ def _some(chunks: Iterator[Sample], part: str) -> Iterator[Sample]:
 
 
 def _write_source(source: Source, study: LoadedStudy, path: Path, show_progress: bool) -> None:
+    if isinstance(source, SimulatorSource):
+        progress: AbstractContextManager[Callable[[int, int], None] | None] = (
+            bar("simulating", source.rows) if show_progress else nullcontext()
+        )
+        with progress as update:
+            simulate_to_file(
+                source.built(), source.rows, path, seed=source.seed, resume=True, overwrite=True, progress=update
+            )
+        return
     made = {"source": source.model_dump(mode="json"), "versions": versions()}
-    total = source.rows if isinstance(source, SimulatorSource) else None
-    progress: AbstractContextManager[Callable[[int, int], None] | None] = (
-        bar("simulating", total) if show_progress and total else nullcontext()
-    )
-    with progress as update:
-        io.write(_some(rows_of(source, study.folder, update), "whole"), path, provenance=made, overwrite=True)
+    io.write(_some(rows_of(source, study.folder), "whole"), path, provenance=made, overwrite=True)
 
 
 def rows_of(
@@ -184,10 +189,7 @@ def rows_of(
             limit=source.limit,
         )
         return
-    from parhelion.simulators import rich
-
-    for chunk in rich.simulate(source.rows, seed=source.seed, calibration=source.calibration, progress=progress):
-        yield chunk.take(chunk["is_signal"] == 1) if source.true_signal else chunk
+    yield from source.built().simulate(source.rows, seed=source.seed, progress=progress)
 
 
 def _beside(folder: Path, name: str) -> Path:

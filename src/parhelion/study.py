@@ -320,5 +320,10 @@ def _entry(role: str, sample: Sample, source: FilesSource | SimulatorSource) -> 
     entry = SampleEntry.of(role, sample, getattr(source, "seed", None))
     if isinstance(source, FilesSource):
         return replace(entry, source=source.files if isinstance(source.files, str) else ", ".join(source.files))
-    kinds = (", calibration" if source.calibration else "") + (", true signal" if source.true_signal else "")
-    return replace(entry, source=f"simulator {source.simulator}{kinds}")
+    chosen = {name: getattr(source.options, name) for name in sorted(source.options.model_fields_set)}
+    words = [
+        name.replace("_", " ") + ("" if value is True else f" {value}")
+        for name, value in chosen.items()
+        if value is not False
+    ]
+    return replace(entry, source=", ".join([f"simulator {source.simulator}", *words]))

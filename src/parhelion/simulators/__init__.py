@@ -1,5 +1,47 @@
 """Simulators make reference samples: the expensive simulation that a surrogate copies.
 
-Each has a ``SCHEMA`` and a function ``simulate(n, *, seed, ...)`` that yields Samples in order, n rows in all. The rows
-depend on the seed and on physics alone, not on chunk size or number of processes.
+One class a simulator, with a config class of its own options; `SIMULATORS` names them for study files and the command
+line. Engines (numba, Geant4) are imported when rows are made, not before.
 """
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from parhelion.errors import ConfigError
+from parhelion.simulators.base import Progress, Simulator, SimulatorConfig
+from parhelion.simulators.rich import Rich
+from parhelion.simulators.toy_sources import CamelToy, LogNormalToy, ParetoToy, RingToy, ShellToy
+
+_ALL: tuple[type[Simulator], ...] = (Rich, CamelToy, RingToy, ShellToy, LogNormalToy, ParetoToy)
+
+SIMULATORS: dict[str, type[Simulator]] = {s.kind: s for s in _ALL}
+
+
+def simulator(kind: str, options: Mapping[str, Any] | None = None) -> Simulator:
+    """Build a simulator from its name and plain options.
+
+    Raises
+    ------
+    ConfigError
+        There is no such simulator, or an option is unknown or has no allowed value.
+    """
+    return find(kind).configured(**(options or {}))
+
+
+def find(kind: str) -> type[Simulator]:
+    """Class of a simulator by name.
+
+    Raises
+    ------
+    ConfigError
+        There is no such simulator.
+    """
+    if kind not in SIMULATORS:
+        msg = f"simulator {kind!r} is unknown; choose one of {', '.join(sorted(SIMULATORS))}"
+        raise ConfigError(msg)
+    return SIMULATORS[kind]
+
+
+__all__ = ["SIMULATORS", "Progress", "Simulator", "SimulatorConfig", "find", "simulator"]

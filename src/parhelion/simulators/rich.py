@@ -13,18 +13,22 @@ hypotheses below are zero. Outside the acceptance of both detectors nothing emit
 
 from __future__ import annotations
 
-import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import Field as Option
+from pydantic import ValidationInfo, field_validator
 
-from parhelion.errors import ConfigError, MissingDependencyError
+from parhelion.errors import MissingDependencyError
+from parhelion.provenance import cores
 from parhelion.sample import Array, Field, Sample, Schema
 from parhelion.simulators import rich_constants as constants
+from parhelion.simulators.base import LARGEST_ROW, Progress, Simulator, SimulatorConfig, check_range
 from parhelion.simulators.rich_calibration import (
     BACKGROUND_MIXTURE,
     BACKGROUND_SPACE,
@@ -40,13 +44,13 @@ __all__ = [
     "SCHEMA",
     "TRACKS_PER_EVENT",
     "CalibrationLine",
+    "Rich",
+    "RichConfig",
     "Threshold",
     "above_threshold",
     "simulate",
     "thresholds",
 ]
-
-Progress = Callable[[int, int], None]
 
 TRACKS_PER_EVENT = 12
 """Probe tracks kept of each collision, unless told otherwise; about 80 more tracks surround them."""
@@ -176,22 +180,79 @@ def simulate(
         numba is not installed.
     """
     if processes is None:
-        processes = len(os.sched_getaffinity(0))
-    limits = {
-        "n": (n, 1, 2**53),
-        "seed": (seed, 0, 2**64 - 1),
-        "processes": (processes, 1, 4096),
-        "tracks_per_event": (tracks_per_event, 1, 100),
-        "chunk": (chunk, 1, 2**53),
-        "first": (first, 0, 2**53),
-    }
-    for name, (value, low, high) in limits.items():
-        if not low <= value <= high:
-            msg = f"rich simulation: {name} is {value}, expected a number from {low} to {high}"
-            raise ConfigError(msg)
+        processes = cores()
+    check_range(
+        "rich simulation",
+        n=(n, 1, LARGEST_ROW),
+        seed=(seed, 0, 2**64 - 1),
+        processes=(processes, 1, 4096),
+        tracks_per_event=(tracks_per_event, 1, 100),
+        chunk=(chunk, 1, LARGEST_ROW),
+        first=(first, 0, LARGEST_ROW),
+    )
     kernel = _Kernel(seed, tracks_per_event, calibration)
     kernel.compile()
     return _stream(kernel, first, n, processes, chunk, progress)
+
+
+class RichConfig(SimulatorConfig):
+    """Options of the RICH simulation."""
+
+    calibration: bool = Option(
+        False, description="Calibration lines with mass peaks on background, as real data have them."
+    )
+    true_signal: bool = Option(
+        False, description="Of a calibration simulation, keep only the true signal: the answer real data never give."
+    )
+
+    @field_validator("true_signal")
+    @classmethod
+    def _has_signal(cls, value: bool, info: ValidationInfo) -> bool:
+        if value and not info.data.get("calibration"):
+            msg = "only a calibration simulation has a true signal"
+            raise ValueError(msg)
+        return value
+
+
+class Rich(Simulator):
+    """Photon-level simulation of both LHCb RICH detectors."""
+
+    kind = "rich"
+    Config = RichConfig
+    config: RichConfig
+
+    @property
+    def schema(self) -> Schema:
+        """`CALIBRATION_SCHEMA` or `SCHEMA`."""
+        return CALIBRATION_SCHEMA if self.config.calibration else SCHEMA
+
+    def simulate(
+        self,
+        n: int,
+        *,
+        seed: int,
+        first: int = 0,
+        processes: int | None = None,
+        chunk: int | None = None,
+        progress: Progress | None = None,
+    ) -> Iterator[Sample]:
+        """Simulate tracks: see the function `simulate`; with ``true_signal`` n counts the background too."""
+        chunks = simulate(
+            n,
+            seed=seed,
+            calibration=self.config.calibration,
+            processes=processes,
+            chunk=self.part_rows if chunk is None else chunk,
+            progress=progress,
+            first=first,
+        )
+        if not self.config.true_signal:
+            return chunks
+        return (rows.take(rows["is_signal"] == 1) for rows in chunks)
+
+    def identity(self) -> dict[str, Any]:
+        """All options but the choice of rows: the true signal of the training rows is the same events."""
+        return {name: value for name, value in super().identity().items() if name != "true_signal"}
 
 
 class _Kernel:
