@@ -42,5 +42,9 @@ class WriteError(ParhelionError):
     """An output could not be written; nothing half-written was left."""
 
 
+class ClusterError(ParhelionError):
+    """Workers or their scheduler were lost for good, or cannot do the work; what was done is kept."""
+
+
 class MissingDependencyError(ParhelionError):
     """An optional package is needed; the message gives the install command."""

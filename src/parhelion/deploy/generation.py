@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
-import numpy.typing as npt
-import torch
 
+from parhelion.deploy.models import BoolArray, FloatArray, IntArray, Model, SingleArray, as_model, components
 from parhelion.errors import ConfigError, DataError, DomainError
-from parhelion.noise import normal
 from parhelion.sample import Field, Sample, flatten, unflatten
-from parhelion.surrogates import Surrogate
+
+if TYPE_CHECKING:
+    from parhelion.surrogates import Surrogate
 
 OutsidePolicy = Literal["refuse", "clamp", "flag"]
 
@@ -22,7 +22,7 @@ OUTSIDE = Field("outside_domain", kind="integer")
 
 
 def generate(
-    surrogate: Surrogate,
+    surrogate: Surrogate | Model,
     conditions: Sample,
     *,
     seed: int,
@@ -36,7 +36,7 @@ def generate(
     Parameters
     ----------
     surrogate
-        Trained surrogate.
+        Trained surrogate, or a package.
     conditions
         Sample with the surrogate's condition fields; weights, ids, groups and other columns but the response are kept.
     seed
@@ -62,30 +62,39 @@ def generate(
     ConfigError
         `outside` is none of the three, or `batch_rows` is below 1.
     """
-    return _generate(surrogate, conditions, seed, outside, batch_rows, first_row=0)
+    return _generate(as_model(surrogate), conditions, seed, outside, batch_rows, first_row=0)
+
+
+def generate_stream(
+    surrogate: Surrogate | Model,
+    chunks: Iterable[Sample],
+    *,
+    seed: int,
+    outside: OutsidePolicy = "refuse",
+) -> Iterator[Sample]:
+    """Generate chunk by chunk with bounded memory (see `generate`)."""
+    model = as_model(surrogate)
+    source, first_row = "", 0
+    for chunk in chunks:
+        if chunk.source != source:
+            source, first_row = chunk.source, 0
+        yield _generate(model, chunk, seed, outside, BATCH_ROWS, first_row)
+        first_row += len(chunk)
 
 
 def _generate(
-    surrogate: Surrogate, conditions: Sample, seed: int, outside: OutsidePolicy, batch_rows: int, first_row: int
+    model: Model, conditions: Sample, seed: int, outside: OutsidePolicy, batch_rows: int, first_row: int
 ) -> Sample:
-    schema = surrogate.schema
-    if outside not in get_args(OutsidePolicy) or batch_rows < 1:
-        msg = f"generate: outside {outside!r}, batch_rows {batch_rows}; expected refuse, clamp or flag, and at least 1"
-        raise ConfigError(msg)
-    if not surrogate.prepared:
-        msg = f"this {surrogate.kind} surrogate has not been trained; call parhelion.fit first"
-        raise DataError(msg)
+    require_policy(outside, batch_rows)
+    schema = model.schema
     for field in schema.condition:
-        _require_field(field, conditions)
+        require_field(field, conditions.schema.fields, conditions.source)
     matrix = flatten(conditions.columns, schema.condition, len(conditions))
-    matrix, beyond = _guard(surrogate, matrix, conditions.source, outside, first_row)
-    device = next((p.device for p in surrogate.parameters()), torch.device("cpu"))
-    response = np.empty((len(matrix), schema.response_width), dtype=np.float32)
-    for start in range(0, len(matrix), batch_rows):
-        rows = slice(start, start + batch_rows)
-        noise = torch.as_tensor(normal(seed, conditions.event_id[rows], surrogate.noise_width))
-        answer = surrogate.sample(torch.as_tensor(matrix[rows]).to(device), noise.to(device))
-        response[rows] = answer.cpu().numpy()
+    rows = np.arange(first_row, first_row + len(conditions))
+    response, beyond = respond(
+        model, matrix, conditions.event_id, rows,
+        seed=seed, stage=0, outside=outside, batch_rows=batch_rows, source=conditions.source,
+    )  # fmt: skip
     kept = [f for f in conditions.schema.fields if f.name not in {g.name for g in (*schema.fields, OUTSIDE)}]
     columns = {f.name: conditions.columns[f.name] for f in (*schema.condition, *kept)}
     columns.update(unflatten(response, schema.response))
@@ -93,90 +102,128 @@ def _generate(
     if outside != "refuse":
         columns[OUTSIDE.name] = beyond.astype(np.int64)
         extra = (*extra, OUTSIDE)
-    return Sample(
+    return Sample.trusted(
         replace(schema, extra=extra),
         columns,
-        weight=conditions.weight,
-        event_id=conditions.event_id,
-        group=conditions.group,
+        conditions.weight,
+        conditions.event_id,
+        conditions.group,
         source=f"generated for {conditions.source}",
     )
 
 
-def generate_stream(
-    surrogate: Surrogate,
-    chunks: Iterable[Sample],
-    *,
-    seed: int,
-    outside: OutsidePolicy = "refuse",
-) -> Iterator[Sample]:
-    """Generate chunk by chunk with bounded memory (see `generate`)."""
-    source, first_row = "", 0
-    for chunk in chunks:
-        if chunk.source != source:
-            source, first_row = chunk.source, 0
-        yield _generate(surrogate, chunk, seed, outside, BATCH_ROWS, first_row)
-        first_row += len(chunk)
+def require_policy(outside: str, batch_rows: int) -> None:
+    """Refuse options that are none.
+
+    Raises
+    ------
+    ConfigError
+        `outside` is none of the three, or `batch_rows` is below 1.
+    """
+    if outside not in get_args(OutsidePolicy) or batch_rows < 1:
+        msg = f"generate: outside {outside!r}, batch_rows {batch_rows}; expected refuse, clamp or flag, and at least 1"
+        raise ConfigError(msg)
 
 
-def _require_field(field: Field, conditions: Sample) -> None:
-    if field.name not in conditions.columns:
-        have = ", ".join(conditions.columns)
-        msg = f"{conditions.source}: condition {field.name} is missing; the columns are {have}"
+def require_field(field: Field, given: Iterable[Field], source: str) -> None:
+    """Refuse conditions that lack a field, or have it in another unit or shape.
+
+    Raises
+    ------
+    DataError
+        The field is missing, or differs.
+    """
+    found = {f.name: f for f in given}
+    if field.name not in found:
+        have = ", ".join(found)
+        msg = f"{source}: condition {field.name} is missing; the columns are {have}"
         raise DataError(msg)
-    given = conditions.schema[field.name]
-    if given.unit != field.unit or given.shape != field.shape:
+    there = found[field.name]
+    if there.unit != field.unit or there.shape != field.shape:
         msg = (
-            f"{conditions.source}: condition {given.title} has shape {given.shape} a row; the surrogate expects "
+            f"{source}: condition {there.title} has shape {there.shape} a row; the surrogate expects "
             f"{field.title} with shape {field.shape}, so convert it"
         )
         raise DataError(msg)
 
 
+def respond(
+    model: Model,
+    condition: FloatArray,
+    event_id: IntArray,
+    rows: IntArray,
+    *,
+    seed: int,
+    stage: int,
+    outside: OutsidePolicy,
+    batch_rows: int,
+    source: str,
+) -> tuple[SingleArray, BoolArray]:
+    """Responses behind the guard.
+
+    Parameters
+    ----------
+    model
+        What answers.
+    condition
+        Shape (n, condition width), physical units.
+    event_id
+        Shape (n,), keys of the noise.
+    rows
+        Shape (n,), numbers of the rows in the source, for messages.
+    seed, stage
+        Seed and stage of the noise.
+    outside, batch_rows
+        As in `generate`.
+    source
+        Where the rows come from, for messages.
+
+    Returns
+    -------
+    response : ndarray
+        Shape (n, response width), float32.
+    beyond : ndarray
+        Shape (n,), rows outside the domain.
+
+    Raises
+    ------
+    DomainError
+        As in `generate`.
+    DataError
+        A response is not finite.
+    """
+    condition, beyond = _guard(model, condition, rows, source, outside)
+    response = np.empty((len(condition), model.schema.response_width), dtype=np.float32)
+    for start in range(0, len(condition), batch_rows):
+        batch = slice(start, start + batch_rows)
+        response[batch] = model.respond(condition[batch], model.noise(seed, event_id[batch], stage))
+    if not np.isfinite(response).all():
+        bad = int(np.argmin(np.isfinite(response).all(axis=1)))
+        msg = f"{source}: the response to row {rows[bad]} (event id {event_id[bad]}) has NaN or infinity"
+        raise DataError(msg)
+    return response, beyond
+
+
 def _guard(
-    surrogate: Surrogate, matrix: npt.NDArray[np.float64], source: str, outside: OutsidePolicy, first_row: int
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    codec = surrogate.codec
-    with torch.no_grad():
-        where = codec.outside(torch.as_tensor(matrix).to(codec.low.device)).cpu().numpy()
-    rows: npt.NDArray[np.bool_] = np.asarray(where.any(axis=1))
+    model: Model, matrix: FloatArray, numbers: IntArray, source: str, outside: OutsidePolicy
+) -> tuple[FloatArray, BoolArray]:
+    where = model.outside(matrix)
+    rows: BoolArray = np.asarray(where.any(axis=1))
     if not rows.any():
         return matrix, rows
-    categories = dict(codec.categories)
-    refused = where
-    if outside != "refuse":
-        # Only a category under clamp: it has no nearest value.
-        refused = where & np.isin(np.arange(matrix.shape[1]), list(categories) if outside == "clamp" else [])
+    fields = components(model.schema)
+    category = np.array([f.kind == "category" for f in fields])
+    # Only a category under clamp: it has no nearest value.
+    refused = where if outside == "refuse" else where & category if outside == "clamp" else where & False
     if refused.any():
         row, column = (int(i) for i in np.argwhere(refused)[0])
-        field = [f for f in surrogate.schema.condition for _ in range(f.width)][column]
         ways = "select such rows away, or use --outside flag (outside='flag')"
-        if column in categories:
-            allowed = "one of " + ", ".join(f"{v:g}" for v in seen_values(surrogate, column))
-        else:
-            unit = f" {field.unit}" if field.unit else ""
-            allowed = f"{float(codec.low[column]):g} to {float(codec.high[column]):g}{unit}"
+        if not category[column]:
             ways = f"check the column's unit, {ways} or clamp"
         msg = (
-            f"{source}: {int(refused.any(axis=1).sum())} of rows {first_row} to {first_row + len(rows) - 1} lie "
-            f"outside the domain that the surrogate saw, first {field.name} in row {first_row + row}: "
-            f"{matrix[row, column]:g}, expected {allowed}; {ways}"
+            f"{source}: {int(refused.any(axis=1).sum())} of rows {numbers[0]} to {numbers[-1]} lie "
+            f"outside the domain that the surrogate saw, first {fields[column].name} in row {numbers[row]}: "
+            f"{matrix[row, column]:g}, expected {model.allowed(column)}; {ways}"
         )
         raise DomainError(msg)
-    if outside == "clamp":
-        low, high = codec.low.cpu().numpy(), codec.high.cpu().numpy()
-        continuous = [j for j in range(matrix.shape[1]) if j not in categories]
-        matrix = matrix.copy()
-        matrix[:, continuous] = np.clip(matrix[:, continuous], low[continuous], high[continuous])
-    return matrix, rows
-
-
-def seen_values(surrogate: Surrogate, column: int) -> list[float]:
-    """Values of a category condition that occurred in training; `column` counts numbers in a row of condition."""
-    start = 0
-    for j, values in surrogate.codec.categories:
-        seen = surrogate.codec.seen[start : start + len(values)].tolist()
-        if j == column:
-            return [v for v, there in zip(values, seen, strict=True) if there]
-        start += len(values)
-    return []
+    return (model.clamp(matrix) if outside == "clamp" else matrix), rows
