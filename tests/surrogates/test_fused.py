@@ -60,3 +60,12 @@ def test_a_spline_and_its_derivative_are_those_of_the_library():
     gradients = [torch.autograd.grad((torch.stack(made) * weight).sum(), [raw, x]) for made in (ours, theirs)]
     for a, b in zip((*ours, *gradients[0]), (*theirs, *gradients[1]), strict=True):
         torch.testing.assert_close(a, b, rtol=1e-8, atol=1e-8)
+
+
+def test_a_spline_is_finite_at_the_edges_of_thin_bins():
+    raw = torch.randn(4, 3 * BINS - 1, 20_000, generator=torch.Generator().manual_seed(5)) * 1e4
+    edges = torch.cumsum(torch.softmax(raw[:, :BINS] / (1.0 + 2.0 * raw[:, :BINS].abs() / 6.907755), dim=1), dim=1)
+    x = 10.0 * edges[:, BINS // 2] - 5.0
+    y, log_slope = spline(raw, x, BINS)
+    assert torch.isfinite(y).all()
+    assert torch.isfinite(log_slope).all()

@@ -130,7 +130,8 @@ def spline(parameters: Tensor, x: Tensor, bins: int) -> tuple[Tensor, Tensor]:
     slopes = slopes.gather(1, torch.stack([place, place + 1], dim=1))
     d0, d1 = torch.exp(slopes / (1.0 + slopes.abs() * (-1.0 / _SLOPE))).unbind(dim=1)
     s = height / width
-    z = torch.where(inside, (x - x0) / width, torch.zeros_like(x))
+    # Rounding may put a number just outside its bin, where the formula below can be negative.
+    z = torch.where(inside, ((x - x0) / width).clamp(0.0, 1.0), torch.zeros_like(x))
     rest = z * (1.0 - z)
     below = s + (d0 + d1 - 2.0 * s) * rest
     y = y0 + height * (s * z**2 + d0 * rest) / below
