@@ -32,7 +32,9 @@ def codec(sample: Sample, **options) -> Codec:
 DIFFERENCES = {"differences": {"x_k": "x_p", "x_p": "x_bt"}, "thresholds": {"P": [9.0, 18.0]}}
 
 
-@pytest.mark.parametrize("structure", [{}, DIFFERENCES, {"differences": {"x_k": "x_bt"}}])
+@pytest.mark.parametrize(
+    "structure", [{}, DIFFERENCES, {"differences": {"x_k": "x_bt"}}, {"differences": {"x_k": {"x_bt": 0.4, "x_p": -2}}}]
+)
 def test_decoding_undoes_encoding_with_exact_structure(structure):
     sample = chain()
     made = codec(sample, structure=structure)

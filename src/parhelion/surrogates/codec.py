@@ -33,7 +33,7 @@ class StructureConfig(BaseModel):
         Look for values taken exactly with a finite probability (all-zero rows).
     differences
         ``{a: b}``: learn a - b instead of a. Ties near a threshold are then small numbers, not small differences
-        of large ones.
+        of large ones. ``{a: {b: 0.4, c: 1}}``: learn a - 0.4 b - c, for responses in a nearly fixed proportion.
     thresholds
         ``{condition: [values]}`` in the condition's unit: known thresholds, where the pattern changes exactly.
     """
@@ -42,7 +42,7 @@ class StructureConfig(BaseModel):
 
     ties: bool = True
     atoms: bool = True
-    differences: dict[str, str] = Field(default_factory=dict)
+    differences: dict[str, str | dict[str, float]] = Field(default_factory=dict)
     thresholds: dict[str, list[float]] = Field(default_factory=dict)
 
 
@@ -103,7 +103,11 @@ class Codec(nn.Module):
         names = _component_names(schema.response)
         conditions = _component_names(schema.condition)
         for where, known, given in (
-            ("differences", names, [*config.structure.differences, *config.structure.differences.values()]),
+            (
+                "differences",
+                names,
+                [n for a, given in config.structure.differences.items() for n in (a, *_bases(given))],
+            ),
             ("thresholds", conditions, list(config.structure.thresholds)),
             ("condition", conditions, list(config.condition)),
             ("directions", conditions, [name for triple in config.directions for name in triple]),
@@ -295,13 +299,12 @@ class Codec(nn.Module):
     def decode_response(self, x: Tensor, pattern: Tensor) -> Tensor:
         """Responses (n, d) in physical units from network space (n, d) and pattern numbers (n,): exact structure."""
         y = self.transform.inverse(x)
-        if self.pattern.trivial and not any(b is not None for b in self.base):
+        if self.pattern.trivial and not any(self.base):
             return self._above_threshold(y)
         columns: list[Tensor] = []
         table = self.pattern.table
         for j in range(y.shape[1]):
-            base = self.base[j]
-            value = y[:, j] if base is None else y[:, j] + columns[base]
+            value = _plus(y[:, j], self.base[j], columns)
             code = table[:, j][pattern]
             for i in sorted({int(c) for c in table[:, j].tolist() if c != -1}):
                 exact = columns[i] if i >= 0 else self.pattern.atoms[j, -2 - i].to(y.dtype).expand_as(value)
@@ -340,9 +343,10 @@ class Codec(nn.Module):
         return beyond
 
     def _difference(self, response: Tensor) -> Tensor:
-        if not any(b is not None for b in self.base):
+        if not any(self.base):
             return response
-        columns = [response[:, j] if b is None else response[:, j] - response[:, b] for j, b in enumerate(self.base)]
+        entries = list(response.unbind(dim=1))
+        columns = [_plus(entries[j], [(i, -c) for i, c in base], entries) for j, base in enumerate(self.base)]
         return torch.stack(columns, dim=1)
 
 
@@ -354,13 +358,27 @@ def _component_names(fields: Sequence[SampleField]) -> list[str]:
     return [f.name if not f.shape else f"{f.name}[{i}]" for f in fields for i in range(f.width)]
 
 
-def _difference_bases(names: Sequence[str], differences: Mapping[str, str]) -> list[int | None]:
-    bases: list[int | None] = []
+def _bases(given: str | Mapping[str, float]) -> Mapping[str, float]:
+    return {given: 1.0} if isinstance(given, str) else given
+
+
+def _plus(value: Tensor, base: Sequence[tuple[int, float]], columns: Sequence[Tensor]) -> Tensor:
+    """Add multiples of columns."""
+    for i, factor in base:
+        value = value + columns[i] if factor == 1.0 else value + factor * columns[i]
+    return value
+
+
+def _difference_bases(
+    names: Sequence[str], differences: Mapping[str, str | Mapping[str, float]]
+) -> list[list[tuple[int, float]]]:
+    found: list[list[tuple[int, float]]] = []
     for j, name in enumerate(names):
-        base = differences.get(name)
-        index = None if base is None else names.index(base)
-        if index is not None and index >= j:
-            msg = f"surrogate codec, differences: {name} - {base}: {base} must be declared before {name}"
-            raise ConfigError(msg)
-        bases.append(index)
-    return bases
+        bases: list[tuple[int, float]] = []
+        for base, factor in _bases(differences.get(name, {})).items():
+            if names.index(base) >= j:
+                msg = f"surrogate codec, differences: {name} - {base}: {base} must be declared before {name}"
+                raise ConfigError(msg)
+            bases.append((names.index(base), float(factor)))
+        found.append(bases)
+    return found
