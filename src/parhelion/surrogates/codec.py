@@ -102,12 +102,9 @@ class Codec(nn.Module):
         width = schema.response_width
         names = _component_names(schema.response)
         conditions = _component_names(schema.condition)
+        related = [n for a, base in config.structure.differences.items() for n in (a, *_bases(base))]
         for where, known, given in (
-            (
-                "differences",
-                names,
-                [n for a, given in config.structure.differences.items() for n in (a, *_bases(given))],
-            ),
+            ("differences", names, related),
             ("thresholds", conditions, list(config.structure.thresholds)),
             ("condition", conditions, list(config.condition)),
             ("directions", conditions, [name for triple in config.directions for name in triple]),
