@@ -203,7 +203,9 @@ def test_fit_refuses_weights_without_a_positive_sum(folder: Path, parhelion: Com
 def test_generate_for_a_file_of_another_program(surrogate: Path, parhelion: CommandLine) -> None:
     _gev("x.root", runNumber=np.arange(3000) // 7)
     code, out, _ = parhelion("generate", surrogate, "x.root", "-o", "y.root")
-    assert (code, out) == (0, "y.root: 3,000 rows\n")
+    assert (code, out) == (
+        0, "0 of 3,000 rows lie outside the trained domain\ny.root: 3,000 rows; record: y.root.json\n"
+    )  # fmt: skip
     with uproot.open("y.root") as file:
         made = file["tracks"].arrays(library="np")
     assert np.array_equal(made["runNumber"], np.arange(3000) // 7)
@@ -222,7 +224,11 @@ def test_generate_for_several_files(surrogate: Path, parhelion: CommandLine) -> 
         _gev(f"x{number}.root", 500 + number)
     code, out, _ = parhelion("generate", surrogate, "x1.root", "x[23].root", "-o", "y.h5", "--json")
     assert code == 0
-    assert json.loads(out) == {"file": "y.h5", "rows": 1506, "seed": 1, "outside": 0}
+    shown = json.loads(out)
+    assert {k: shown[k] for k in ("file", "rows", "seed", "outside")} == {
+        "file": "y.h5", "rows": 1506, "seed": 1, "outside": 0
+    }  # fmt: skip
+    assert json.loads(Path(shown["record"]).read_text())["content_sha256"] == shown["content_sha256"]
     assert len(np.unique(io.read("y.h5").event_id)) == 1506
 
 
@@ -250,10 +256,10 @@ def test_rows_outside_the_domain(surrogate: Path, folder: Path, parhelion: Comma
     assert not Path("y.root").exists()
     data = columns()
     _gev("x.root", P=np.where(np.arange(3000) < 12, 500.0, data["P"] / 1000))
-    for policy, word in (("clamp", "were clamped to it"), ("flag", "were flagged")):
+    for policy, word in (("clamp", "domain and were clamped to it"), ("flag", "domain (column outside_domain)")):
         code, out, _ = parhelion("generate", surrogate, "x.root", "-o", f"{policy}.root", "--outside", policy)
         assert code == 0
-        assert f"12 of 3,000 rows lie outside the trained domain and {word}" in out
+        assert f"12 of 3,000 rows lie outside the trained {word}" in out
         assert np.flatnonzero(io.read(f"{policy}.root")["outside_domain"]).tolist() == list(range(12))
     assert "expected refuse, clamp or flag" in parhelion.refuse(
         "generate", surrogate, "x.root", "-o", "y.root", "--outside", "maybe"
@@ -302,7 +308,7 @@ def test_a_full_disk(surrogate: Path, parhelion: CommandLine) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
         for suffix in ("root", "h5", "parquet", "npz"):
             message = parhelion.refuse("generate", surrogate, "x.root", "-o", f"y.{suffix}", "-q", "--outside", "flag")
-            assert f"y.{suffix}: cannot be written (File too large); free space" in message
+            assert f"y.{suffix}.parts/part-000000.npz: cannot be written (File too large); free space" in message
         parhelion.refuse("generate", surrogate, "x.root", "-o", "old.root", "-q", "--outside", "flag", "--overwrite")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

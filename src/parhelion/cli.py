@@ -8,17 +8,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from parhelion.commands.generating import generate
 from parhelion.commands.judging import validate
 from parhelion.commands.shared import (
     Json,
     Overwrite,
     Quiet,
-    Seed,
     Tree,
     read_sample,
     require_new,
@@ -30,7 +30,7 @@ from parhelion.commands.simulating import simulate
 from parhelion.errors import ConfigError, ParhelionError, WriteError
 
 if TYPE_CHECKING:
-    from parhelion.sample import Sample
+    pass
 
 INTERRUPTED = 130
 BUG = 70
@@ -48,7 +48,7 @@ class _Commands(TyperGroup):
             typer.echo(f"parhelion: {error}", err=True)
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
-            text = "interrupted; every file is whole or absent: run again (run and fit go on with --resume)"
+            text = "interrupted; every file is whole or absent: run again (generate goes on, run and fit with --resume)"
             typer.echo(f"parhelion: {text}", err=True)
             raise typer.Exit(INTERRUPTED) from error
         except Exception as error:
@@ -247,56 +247,7 @@ def fit_command(
         show({"file": str(out), "steps": result.steps, "validation": result.validation})
 
 
-@app.command("generate")
-def generate_command(
-    surrogate: Annotated[Path, typer.Argument(help="Surrogate file.")],
-    conditions: Annotated[list[str], typer.Argument(help="Files with the condition columns.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Output; the suffix says the format.")],
-    seed: Seed = 1,
-    outside: Annotated[str, typer.Option(help="Rows outside the trained domain: refuse, clamp or flag.")] = "refuse",
-    selection: Annotated[str | None, typer.Option(help="Rows to generate for, in the input's columns.")] = None,
-    event_id: Annotated[
-        list[str] | None, typer.Option(help="Column with unique ids (or several, each with --event-id); row: number.")
-    ] = None,
-    drop: Annotated[list[str] | None, typer.Option(help="Other column to leave out; all: every one.")] = None,
-    tree: Tree = None,
-    overwrite: Overwrite = False,
-    quiet: Quiet = False,
-    as_json: Json = False,
-) -> None:
-    """Generate a response for each row of the files."""
-    from parhelion import io
-    from parhelion.deploy import OutsidePolicy, condition_layout, generate_stream
-    from parhelion.provenance import versions
-    from parhelion.surrogates import load
-
-    if outside not in get_args(OutsidePolicy):
-        msg = f"--outside {outside}: expected refuse, clamp or flag"
-        raise ConfigError(msg)
-    require_new(out, overwrite)
-    model = load(surrogate)
-    first = io.expand(conditions)[0]
-    layout = condition_layout(model.schema, first, tree=tree, event_id=event_id or (), drop=drop or ())
-    beyond = 0
-
-    def generated() -> Iterator[Sample]:
-        nonlocal beyond
-        rows = io.iterate(conditions, layout, tree=tree, selection=selection)
-        for chunk in generate_stream(model, rows, seed=seed, outside=outside):  # type: ignore[arg-type]
-            beyond += 0 if outside == "refuse" else int(chunk["outside_domain"].sum())
-            yield chunk
-
-    made = {"surrogate": str(surrogate), "seed": seed, "versions": versions(), "training": model.provenance}
-    rows = io.write(generated(), out, provenance=made, overwrite=overwrite)
-    say = speaker(quiet, as_json)
-    if outside != "refuse":
-        what = "clamped to it" if outside == "clamp" else "flagged"
-        say(f"{beyond:,} of {rows:,} rows lie outside the trained domain and were {what} (column outside_domain)")
-    say(f"{out}: {rows:,} rows")
-    if as_json:
-        show({"file": str(out), "rows": rows, "seed": seed, "outside": beyond})
-
-
+app.command()(generate)
 app.command()(validate)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -35,6 +36,11 @@ class Model(Protocol):
     @property
     def noise_width(self) -> int:
         """Numbers of noise a row."""
+        ...
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """How the model was made: study, seeds, versions."""
         ...
 
     def noise(self, seed: int, event_id: IntArray, stage: int = 0) -> SingleArray:
@@ -92,6 +98,11 @@ class SurrogateModel:
     def noise_width(self) -> int:
         """Numbers of noise a row."""
         return self.surrogate.noise_width
+
+    @property
+    def provenance(self) -> Mapping[str, Any]:
+        """How the surrogate was made."""
+        return self.surrogate.provenance
 
     def noise(self, seed: int, event_id: IntArray, stage: int = 0) -> SingleArray:
         """Standard normal numbers, shape (n, noise_width)."""
@@ -189,15 +200,17 @@ def file_checksum(path: str | os.PathLike[str]) -> str:
         with Path(path).open("rb") as stream:
             return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        msg = f"{path}: cannot be read ({reason[:1].lower()}{reason[1:]})"
+        msg = f"{path}: cannot be read ({os.strerror(error.errno) if error.errno else error})"
+        if isinstance(error, FileNotFoundError):
+            msg = f"{path}: there is no such file"
         raise DataError(msg) from error
 
 
 def describe(model: Model) -> dict[str, Any]:
-    """What the bookkeeping says of a model: fields and width of the noise."""
+    """What the bookkeeping says of a model: fields, width of the noise, how it was made."""
     return {
         "condition": [f.title for f in model.schema.condition],
         "response": [f.title for f in model.schema.response],
         "noise_width": model.noise_width,
+        "training": dict(model.provenance),
     }
