@@ -46,5 +46,9 @@ class ClusterError(ParhelionError):
     """Workers or their scheduler were lost for good, or cannot do the work; what was done is kept."""
 
 
+class SimulationError(ParhelionError):
+    """An engine of a simulator failed; what was finished is kept."""
+
+
 class MissingDependencyError(ParhelionError):
     """An optional package is needed; the message gives the install command."""

@@ -11,10 +11,17 @@ from typing import Any
 
 from parhelion.errors import ConfigError
 from parhelion.simulators.base import Progress, Simulator, SimulatorConfig
+from parhelion.simulators.calogan import Calogan
+from parhelion.simulators.cube import Cube
+from parhelion.simulators.cylinder import Cylinder
+from parhelion.simulators.ecal import Ecal
 from parhelion.simulators.rich import Rich
 from parhelion.simulators.toy_sources import CamelToy, LogNormalToy, ParetoToy, RingToy, ShellToy
 
-_ALL: tuple[type[Simulator], ...] = (Rich, CamelToy, RingToy, ShellToy, LogNormalToy, ParetoToy)
+_CALORIMETERS: tuple[type[Simulator], ...] = (Ecal, Calogan, Cylinder, Cube)
+_TOYS: tuple[type[Simulator], ...] = (CamelToy, RingToy, ShellToy, LogNormalToy, ParetoToy)
+
+_ALL: tuple[type[Simulator], ...] = (Rich, *_CALORIMETERS, *_TOYS)
 
 SIMULATORS: dict[str, type[Simulator]] = {s.kind: s for s in _ALL}
 
