@@ -192,7 +192,7 @@ def serve(pipe: Connection) -> None:
     manager = g4.G4RunManagerFactory.CreateRunManager(g4.G4RunManagerType.Serial)
     # Objects stay bound to names here: Geant4 holds them by bare pointers.
     geometry = _Geometry(job["detector"])
-    physics = _Physics(job["physics"]) if job["constructor"] else getattr(g4, job["physics"])(0)
+    physics = _Physics(job["physics"]) if job["constructor"] else getattr(g4, job["physics"])()
     command = g4.G4UImanager.GetUIpointer().ApplyCommand
     manager.SetUserInitialization(geometry)
     manager.SetUserInitialization(physics)
