@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,8 @@ import numpy.typing as npt
 from parhelion.errors import DataError, ParhelionError
 
 Array = npt.NDArray[Any]
+
+Chunks = Generator[dict[str, Array], None, None]
 
 METADATA_KEY = "parhelion"
 
@@ -74,10 +76,10 @@ class Reader(ABC):
         """The JSON text that `write` left, None in a foreign file."""
 
     @abstractmethod
-    def chunks(self, names: Sequence[str], rows: int) -> Iterator[dict[str, Array]]:
+    def chunks(self, names: Sequence[str], rows: int) -> Chunks:
         """Columns by name in pieces of at most `rows` rows, arrays of shape (m, *shape)."""
 
-    def between(self, names: Sequence[str], rows: int, start: int, stop: int) -> Iterator[dict[str, Array]]:
+    def between(self, names: Sequence[str], rows: int, start: int, stop: int) -> Chunks:
         """Rows `start` to `stop` - 1 in pieces as `chunks` gives; here by skipping what stands before."""
         at = 0
         for chunk in self.chunks(names, rows):

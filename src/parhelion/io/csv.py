@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from parhelion.errors import DataError
-from parhelion.io.base import Array, ColumnInfo, Reader, readable
+from parhelion.io.base import Array, Chunks, ColumnInfo, Reader, readable
 
 _WHAT = "a CSV file"
 _BAD_INTEGER = re.compile(r"In CSV column #(\d+): .*conversion error to (?:int64|bool|null)")
@@ -80,7 +80,7 @@ class CsvReader(Reader):
         """A CSV file holds none."""
         return None
 
-    def chunks(self, names: Sequence[str], rows: int) -> Iterator[dict[str, Array]]:
+    def chunks(self, names: Sequence[str], rows: int) -> Chunks:
         """Columns in pieces."""
         row = 0
         with self._open() as stream:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
 from parhelion.errors import DataError
-from parhelion.io.base import METADATA_KEY, Array, ColumnInfo, Reader, Writer, readable
+from parhelion.io.base import METADATA_KEY, Array, Chunks, ColumnInfo, Reader, Writer, readable
 
 _WHAT = "an HDF5 file"
 _CHUNK_BYTES = 1 << 18
@@ -71,11 +71,11 @@ class Hdf5Reader(Reader):
             scalar = isinstance(item, h5py.Dataset) and item.ndim == 0
             return cast(str, item.asstr()[()]) if scalar else None
 
-    def chunks(self, names: Sequence[str], rows: int) -> Iterator[dict[str, Array]]:
+    def chunks(self, names: Sequence[str], rows: int) -> Chunks:
         """Columns in pieces."""
         return self.between(names, rows, 0, len(self._base[self._members[names[0]][0]]))
 
-    def between(self, names: Sequence[str], rows: int, start: int, stop: int) -> Iterator[dict[str, Array]]:
+    def between(self, names: Sequence[str], rows: int, start: int, stop: int) -> Chunks:
         """Rows `start` to `stop` - 1 in pieces."""
         stop = min(stop, len(self._base[self._members[names[0]][0]]))
         for at in range(start, stop, rows):
@@ -157,7 +157,9 @@ class Hdf5Writer(Writer):
 
         self._stream = _KeepsError(path)
         self._file = h5py.File(self._stream, "w", track_order=True)
-        self._file.create_dataset(METADATA_KEY, data=metadata, dtype=h5py.string_dtype())
+        # Files for other programs have none.
+        if metadata:
+            self._file.create_dataset(METADATA_KEY, data=metadata, dtype=h5py.string_dtype())
         self._rows = 0
         for name, (dtype, shape) in columns.items():
             row_bytes = max(dtype.itemsize * int(np.prod(shape, dtype=int)), 1)

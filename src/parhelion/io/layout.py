@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from dataclasses import field as attribute
 
 from parhelion.errors import DataError
 from parhelion.io.selection import Selection
 from parhelion.io.units import conversion_factor
-from parhelion.sample import Field, Schema
+from parhelion.sample import Field, Sample, Schema
 
 
 def _names(given: object) -> tuple[str, ...]:
@@ -25,8 +26,8 @@ class FieldSource:
     field
         The field to fill, in its own unit.
     columns
-        Column of the file; several for a vector field whose elements are columns of their own, in row-major
-        order. None given: the column has the field's name.
+        Column of the file, or an element of one as ``momentum[0]``; several for a vector field whose elements are
+        columns of their own, in row-major order. None given: the column has the field's name.
     unit
         Unit of the numbers in the file, e.g. ``"MeV"`` for a field in ``"GeV"``. None: the unit that the file
         declares (unless a scale is given), else the field's own.
@@ -95,6 +96,8 @@ class Layout:
         Rows to keep, see `parhelion.io.selection.Selection`; in the file's columns and units.
     tree
         Name of the tree (ROOT) or group (HDF5); None if the file has only one.
+    check
+        Called with each chunk that was read; raises DataError where the rows cannot be what they are said to be.
     """
 
     condition: tuple[FieldSource, ...]
@@ -105,6 +108,7 @@ class Layout:
     group: tuple[str, ...] = ()
     selection: str | None = None
     tree: str | None = None
+    check: Callable[[Sample], None] | None = attribute(default=None, compare=False)
 
     def __post_init__(self) -> None:
         """Accept one name for a tuple of names, and check fields and selection."""

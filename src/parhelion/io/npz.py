@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import IO, Any
@@ -13,7 +13,7 @@ from typing import IO, Any
 import numpy as np
 
 from parhelion.errors import DataError
-from parhelion.io.base import METADATA_KEY, Array, ColumnInfo, Reader, Writer, readable
+from parhelion.io.base import METADATA_KEY, Array, Chunks, ColumnInfo, Reader, Writer, readable
 
 _WHAT = "a NumPy archive"
 _HEADER_LIMIT = 100_000
@@ -49,7 +49,7 @@ class NpzReader(Reader):
         with readable(self.path, _WHAT), self._zip.open(f"{METADATA_KEY}.npy") as stream:
             return str(np.lib.format.read_array(stream, allow_pickle=False))
 
-    def chunks(self, names: Sequence[str], rows: int) -> Iterator[dict[str, Array]]:
+    def chunks(self, names: Sequence[str], rows: int) -> Chunks:
         """Columns in pieces, read along all archive members at once."""
         for name in names:
             shape, fortran, _ = self._headers[name]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from parhelion.errors import DataError
-from parhelion.io.base import METADATA_KEY, Array, ColumnInfo, Reader, Writer, readable, regular
+from parhelion.io.base import METADATA_KEY, Array, Chunks, ColumnInfo, Reader, Writer, readable, regular
 
 _WHAT = "a Parquet file"
 _BUFFER_BYTES = 1 << 20
@@ -48,11 +48,11 @@ class ParquetReader(Reader):
         with readable(self.path, _WHAT):
             return None if text is None else text.decode()
 
-    def chunks(self, names: Sequence[str], rows: int) -> Iterator[dict[str, Array]]:
+    def chunks(self, names: Sequence[str], rows: int) -> Chunks:
         """Columns in pieces; a list column is accepted if its rows have equal lengths."""
         return self._batches(names, rows, 0, range(self._file.num_row_groups))
 
-    def between(self, names: Sequence[str], rows: int, start: int, stop: int) -> Iterator[dict[str, Array]]:
+    def between(self, names: Sequence[str], rows: int, start: int, stop: int) -> Chunks:
         """Rows `start` to `stop` - 1 in pieces; of the file, only the row groups that hold them are read."""
         ends = np.cumsum([self._file.metadata.row_group(g).num_rows for g in range(self._file.num_row_groups)])
         first = int(np.searchsorted(ends, start, side="right"))
@@ -67,9 +67,7 @@ class ParquetReader(Reader):
             if at >= stop:
                 return
 
-    def _batches(
-        self, names: Sequence[str], rows: int, start: int, groups: Sequence[int]
-    ) -> Iterator[dict[str, Array]]:
+    def _batches(self, names: Sequence[str], rows: int, start: int, groups: Sequence[int]) -> Chunks:
         batches = self._file.iter_batches(batch_size=rows, columns=list(names), row_groups=list(groups))
         while True:
             with readable(self.path, _WHAT):

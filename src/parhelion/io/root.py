@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from parhelion.errors import DataError, WriteError
-from parhelion.io.base import METADATA_KEY, Array, ColumnInfo, Reader, Writer, one_of, readable, regular
+from parhelion.io.base import METADATA_KEY, Array, Chunks, ColumnInfo, Reader, Writer, one_of, readable, regular
 
 _WHAT = "a ROOT file"
 _RNTUPLE_TYPES = {
@@ -58,11 +58,11 @@ class RootReader(Reader):
         with readable(self.path, _WHAT):
             return str(self._file[METADATA_KEY]) if METADATA_KEY in self._file else None
 
-    def chunks(self, names: Sequence[str], rows: int) -> Iterator[dict[str, Array]]:
+    def chunks(self, names: Sequence[str], rows: int) -> Chunks:
         """Columns in pieces; a jagged column is accepted if its rows have equal lengths."""
         return self.between(names, rows, 0, int(self._data.num_entries))
 
-    def between(self, names: Sequence[str], rows: int, start: int, stop: int) -> Iterator[dict[str, Array]]:
+    def between(self, names: Sequence[str], rows: int, start: int, stop: int) -> Chunks:
         """Rows `start` to `stop` - 1 in pieces."""
         pieces = self._data.iterate(list(names), step_size=rows, library="ak", entry_start=start, entry_stop=stop)
         while True:
