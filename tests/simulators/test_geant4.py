@@ -235,7 +235,7 @@ class TestTables:
     def test_a_cache_that_cannot_be_written(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (tmp_path / "file").touch()
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
-        with pytest.raises(WriteError, match="tables for Geant4 cannot be written .* set XDG_CACHE_HOME"):
+        with pytest.raises(WriteError, match=r"tables for Geant4 cannot be written .* set XDG_CACHE_HOME"):
             standin_tables()
 
     @needs_geant4
@@ -289,14 +289,14 @@ class TestBadInput:
     @needs_geant4
     def test_pions_without_hadronic_data(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("G4PARTICLEXSDATA", raising=False)
-        with pytest.raises(MissingDependencyError, match="hadrons need Geant4's own data files.* G4PARTICLEXSDATA"):
+        with pytest.raises(MissingDependencyError, match=r"hadrons need Geant4's own data files.* G4PARTICLEXSDATA"):
             simulator("calogan", {"particle": "pi+"}).simulate(1, seed=1)
 
     @needs_geant4
     def test_an_engine_that_dies_leaves_its_last_words(self) -> None:
         detector = Detector(10.0, (Segment(1, (Slab("G4_Pb", 1.0, active=True),), BoxGrid(1, 1)),))
         shot = Primaries(np.ones(1, np.int64), ("e-",), np.ones(1), np.zeros((1, 3)), np.ones((1, 3)))
-        with pytest.raises(SimulationError, match="Geant4 ended with code 1 .*NoSuchPhysics.* go on with --resume"):
+        with pytest.raises(SimulationError, match=r"Geant4 ended with code 1 .*NoSuchPhysics.* go on with --resume"):
             list(run(Engine("NoSuchPhysics", hadronic=False, cut=0.7), detector, iter([shot]), 1))
 
     def test_detectors_that_cannot_be_built(self) -> None:

@@ -1,6 +1,6 @@
 """A sampling electromagnetic calorimeter after LHCb's: 66 layers of 2 mm lead and 4 mm polystyrene, cells of 2 cm.
 
-25 radiation lengths in 396 mm, 60 x 60 cm wide. The response is the energy deposited in the polystyrene, summed over
+24 radiation lengths in 396 mm, 60 x 60 cm wide. The response is the energy deposited in the polystyrene, summed over
 depth: axes (x, y), both increasing, centres of cells from -29 to 29 cm.
 """
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from multiprocessing.connection import Connection
 from typing import Any
 
@@ -214,11 +215,14 @@ def serve(pipe: Connection) -> None:
         n = len(batch["seed"])
         gun.batch, gun.next = batch, 0
         readout.active, readout.passive = [], []
+        start = time.process_time()
         manager.BeamOn(n)
+        seconds = time.process_time() - start
         segments = range(len(readout.shapes))
         pipe.send(
             {
                 "active": [np.stack([event[i] for event in readout.active]) for i in segments],
+                "seconds": seconds,
                 "passive": np.array(readout.passive).reshape(n, len(readout.shapes)),
             }
         )

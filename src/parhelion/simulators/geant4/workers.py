@@ -64,10 +64,13 @@ class Deposits:
         For each segment the energy in its cells [MeV], shape (n, layers, *grid); one layer where they are summed.
     passive
         Energy in each segment outside its cells [MeV], shape (n, segments).
+    seconds
+        Processor time that the batch took.
     """
 
     active: tuple[FloatArray, ...]
     passive: FloatArray
+    seconds: float
 
 
 class _Worker:
@@ -188,7 +191,7 @@ def run(engine: Engine, detector: Detector, batches: Iterator[Primaries], proces
                 if cast(Connection, pipe) in starting:
                     starting.discard(cast(Connection, pipe))
                 elif worker.number is not None:
-                    done[worker.number] = Deposits(tuple(answer["active"]), answer["passive"])
+                    done[worker.number] = Deposits(tuple(answer["active"]), answer["passive"], answer["seconds"])
                     worker.number = None
 
 
