@@ -48,7 +48,10 @@ class _Commands(TyperGroup):
             typer.echo(f"parhelion: {error}", err=True)
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
-            text = "interrupted; every file is whole or absent: run again (generate goes on, run and fit with --resume)"
+            text = (
+                "interrupted; every file is whole or absent: run again (generate goes on, run, fit and simulate with "
+                "--resume)"
+            )
             typer.echo(f"parhelion: {text}", err=True)
             raise typer.Exit(INTERRUPTED) from error
         except Exception as error:
