@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from parhelion.errors import ParhelionError
+from parhelion.observables import Observables, build, observed, with_fields
+from parhelion.observed import OnResponse
 from parhelion.sample import Field, Schema
 from parhelion.surrogates import SURROGATES
 from parhelion.yamlfile import Location, YamlDocument
@@ -42,10 +44,14 @@ def check_fields(study: LoadedStudy, schema: Schema) -> None:
         SURROGATES[study.family](schema, study.surrogate)
     except ParhelionError as error:
         raise document.error(("surrogate", "codec"), str(error)) from error
+    sets = _built_sets(study, schema)
+    both = with_fields(schema, sets)
+    seen = {True: both, False: observed(schema, sets)}
     for index, entry in enumerate(document.data["metrics"]):
-        _check_metric(entry, ("metrics", index), schema, document)
+        on_response = isinstance(study.metrics[index][1], OnResponse)
+        _check_metric(entry, ("metrics", index), seen[on_response], document)
     for index, name in enumerate(study.config.loss_fields):
-        _require(name, schema, document, ("loss_fields", index))
+        _require(name, both, document, ("loss_fields", index))
     section = study.config.data.splot
     if section is not None:
         where = ("data", "splot")
@@ -54,6 +60,16 @@ def check_fields(study: LoadedStudy, schema: Schema) -> None:
             by = _require_category(section.by, schema, document, (*where, "by"))
             for label in section.models:
                 _require_label(label, by, document, (*where, "models", label))
+
+
+def _built_sets(study: LoadedStudy, schema: Schema) -> tuple[Observables, ...]:
+    """Sets of observables for the schema; an error has the line of the set that does not fit."""
+    for index in range(len(study.observables)):
+        try:
+            sets = build(study.observables[: index + 1], schema)
+        except ParhelionError as error:
+            raise study.document.error(("observables", index), str(error)) from error
+    return sets if study.observables else ()
 
 
 def _check_metric(entry: Any, where: Location, schema: Schema, document: YamlDocument) -> None:

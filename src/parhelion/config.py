@@ -18,6 +18,8 @@ from parhelion.checks import check_fields
 from parhelion.errors import ConfigError, ParhelionError
 from parhelion.evaluation import METRICS, Requirement
 from parhelion.io import Selection
+from parhelion.observables import require_kind
+from parhelion.observed import OnResponse
 from parhelion.sections import FilesSource, Section, SimulatorSource, Source, SplotConfig, StudyConfig
 from parhelion.splot import MassModel
 from parhelion.surrogates import SURROGATES, SurrogateConfig
@@ -39,7 +41,9 @@ class LoadedStudy(Section):
     family, surrogate
         Kind and options of the surrogate.
     metrics
-        Metric names with their options.
+        Metric names with their options; `OnResponse` around those of metrics on responses beside observables.
+    observables
+        Sets of observables by kind, with their options.
     requirements, student_requirements
         Bounds.
     document
@@ -56,6 +60,7 @@ class LoadedStudy(Section):
     metrics: tuple[tuple[str, Any], ...]
     requirements: tuple[Requirement, ...]
     student_requirements: tuple[Requirement, ...]
+    observables: tuple[tuple[str, Any], ...] = ()
     document: YamlDocument
 
     @property
@@ -105,7 +110,10 @@ def load_study(study: str | os.PathLike[str]) -> LoadedStudy:
     document = read_yaml(path)
     config = _seeded(_validate(StudyConfig, document.data, document, ()))
     family, options = _surrogate(document)
-    metrics = tuple(_metric(entry, document, ("metrics", i)) for i, entry in enumerate(config.metrics))
+    observables = tuple(_observables(entry, document, ("observables", i)) for i, entry in enumerate(config.observables))
+    metrics = tuple(
+        _metric(entry, document, ("metrics", i), observed=bool(observables)) for i, entry in enumerate(config.metrics)
+    )
     known = {name for name, _ in metrics}
 
     def requirements(key: str) -> tuple[Requirement, ...]:
@@ -122,6 +130,7 @@ def load_study(study: str | os.PathLike[str]) -> LoadedStudy:
         metrics=metrics,
         requirements=requirements("requirements"),
         student_requirements=requirements("student_requirements"),
+        observables=observables,
         document=document,
     )
     if config.student is None and loaded.student_requirements:
@@ -200,12 +209,25 @@ def _unknown_key(kind: Any, data: Any) -> Location | None:
     return None
 
 
-def _metric(entry: Any, document: YamlDocument, where: Location) -> tuple[str, Any]:
+def _metric(entry: Any, document: YamlDocument, where: Location, *, observed: bool) -> tuple[str, Any]:
     options = dict(entry) if isinstance(entry, dict) else {"metric": entry}
-    name = options.pop("metric", None)
+    name, on = options.pop("metric", None), options.pop("on", "observables" if observed else "response")
     if not isinstance(name, str) or name not in METRICS:
         raise document.error(where, f"{name!r} is no metric; choose one of {', '.join(sorted(METRICS))}")
-    return name, _options(METRICS[name].options, options, document, where)
+    if on not in (("observables", "response") if observed else ("response",)):
+        text = f"{on!r}: expected observables or response" + ("" if observed else "; the study has no observables")
+        raise document.error((*where, "on"), text)
+    found = _options(METRICS[name].options, options, document, where)
+    return name, OnResponse(found) if observed and on == "response" else found
+
+
+def _observables(entry: Any, document: YamlDocument, where: Location) -> tuple[str, Any]:
+    options = dict(entry) if isinstance(entry, dict) else {"kind": entry}
+    try:
+        kind = require_kind(options.pop("kind", None))
+    except ParhelionError as error:
+        raise document.error(where, str(error)) from error
+    return kind.kind, _validate(kind.Config, options, document, where)
 
 
 def _requirement(entry: Any, known: set[str], document: YamlDocument, where: Location) -> Requirement:
@@ -254,6 +276,9 @@ def _check_files(source: FilesSource, document: YamlDocument, where: Location) -
     if any(getattr(source, role) for role in roles) and not (source.condition and source.response):
         empty = "response" if source.condition else "condition"
         raise document.error((*where, empty), "both condition and response need at least one field")
+    if source.format is not None:
+        _check_format(source, document, where)
+        return
     undeclared = not source.condition
     for key in ("weight", "event_id", "group"):
         if undeclared and getattr(source, key) is not None:
@@ -266,6 +291,17 @@ def _check_files(source: FilesSource, document: YamlDocument, where: Location) -
     except ParhelionError as error:
         key = "selection" if str(error).startswith("selection") else "condition"
         raise document.error((*where, key), str(error)) from error
+
+
+def _check_format(source: FilesSource, document: YamlDocument, where: Location) -> None:
+    given = ("condition", "response", "extra", "weight", "event_id", "group")
+    own = next((key for key in given if getattr(source, key)), None)
+    if own is not None:
+        raise document.error((*where, own), "the format says what the fields are; remove this, or the format")
+    try:
+        source.layout()
+    except ParhelionError as error:
+        raise document.error((*where, "format"), str(error)) from error
 
 
 def _check_splot(section: SplotConfig, train: Source, document: YamlDocument) -> None:

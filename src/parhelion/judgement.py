@@ -13,8 +13,11 @@ import numpy as np
 from parhelion import io
 from parhelion.config import LoadedStudy
 from parhelion.errors import ConfigError, DataError
-from parhelion.evaluation import METRICS, MetricResult, Requirement, Verdict, evaluate, judge
+from parhelion.evaluation import METRICS, MetricResult, Requirement, Verdict, judge
 from parhelion.io import ColumnInfo, FieldSource, Layout
+from parhelion.io.community import layout_of_format
+from parhelion.observables import build, observed
+from parhelion.observed import evaluate_observed
 from parhelion.sample import Field, Sample, Schema
 from parhelion.sources import Say, inside_domain, layout_of
 
@@ -37,6 +40,8 @@ class Roles:
         Columns with signed weights, unique ids, and what ties rows together.
     selection, tree
         Rows to keep, and the tree or group if there are several.
+    format
+        Name of a community's format (``calochallenge-2``) that says what the columns are instead.
     """
 
     condition: tuple[str, ...] = ()
@@ -47,6 +52,7 @@ class Roles:
     group: tuple[str, ...] = ()
     selection: str | None = None
     tree: str | None = None
+    format: str | None = None
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,7 @@ def judge_files(
     roles: Roles | None = None,
     train: str | None = None,
     requirements: Sequence[Requirement] = (),
+    observables: Sequence[tuple[str, Any]] = (),
     seed: int,
     max_rows: int | None = None,
     say: Say,
@@ -83,6 +90,8 @@ def judge_files(
         What the columns are. Files that declare their fields need none.
     requirements
         Bounds beside those of the study.
+    observables
+        Sets of observables by kind with their options, beside those of the study.
     seed
         Seed of bootstraps, nulls and folds.
     max_rows
@@ -104,10 +113,12 @@ def judge_files(
     if study is None:
         ours, theirs, *rest = _with_categories([ours, theirs, *rest], (roles or Roles()).category)
     ours, theirs = inside_domain(ours, theirs, say)
-    metrics = study.metrics if study is not None else default_metrics(ours.schema, train=train is not None)
+    sets = build([*(study.observables if study is not None else ()), *observables], ours.schema)
+    fields = observed(ours.schema, sets)
+    metrics = study.metrics if study is not None else default_metrics(fields, train=train is not None)
     metrics = _with_required(metrics, requirements)
     known = rest[0] if rest else None
-    results = evaluate(ours, theirs, metrics, seed=seed, train=known, max_rows=max_rows)
+    results = evaluate_observed(ours, theirs, metrics, sets, seed=seed, train=known, max_rows=max_rows)
     seen = study.config.loss_fields if study is not None else ()
     bounds = [*(study.requirements if study is not None else ()), *requirements]
     return FileJudgement(ours, theirs, tuple(results), judge(results, bounds, seen=seen))
@@ -194,6 +205,8 @@ def _with_required(
 def _layouts(paths: Sequence[str], roles: Roles) -> list[Layout | None]:
     """One layout for all files: as the reference declares its fields, or from the roles."""
     given = bool(roles.condition or roles.response or roles.category)
+    if roles.format is not None:
+        return _of_format(paths, roles.format, roles, given)
     declared = [None if given else io.stored_layout(io.expand(path)[0], tree=roles.tree) for path in paths]
     first = declared[0]
     if first is None:
@@ -206,6 +219,16 @@ def _layouts(paths: Sequence[str], roles: Roles) -> list[Layout | None]:
         for layout, path in zip(declared, paths, strict=True)
     ]
     return [replace(layout, selection=roles.selection, **changes) for layout in chosen]
+
+
+def _of_format(paths: Sequence[str], name: str, roles: Roles, given: bool) -> list[Layout | None]:
+    """Layouts of files in a community's format; files that declare their fields keep their own."""
+    if given or roles.weight or roles.event_id or roles.group:
+        msg = f"the format {name} says what the columns are; leave out the options that say it too"
+        raise ConfigError(msg)
+    own = [io.stored_layout(io.expand(path)[0], tree=roles.tree) for path in paths]
+    chosen = [layout if layout is not None else layout_of_format(name) for layout in own]
+    return [replace(layout, selection=roles.selection, tree=roles.tree) for layout in chosen]
 
 
 def _borrowed(layout: Layout, path: str, tree: str | None) -> Layout:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -21,6 +22,7 @@ from pydantic import (
 
 from parhelion import sample as _sample
 from parhelion.io import FieldSource, Layout
+from parhelion.io.community import layout_of_format
 from parhelion.simulators import SIMULATORS, Simulator, SimulatorConfig
 from parhelion.splot import MassModel
 from parhelion.surrogates.matching import StudentConfig
@@ -90,12 +92,15 @@ class FilesSource(Section):
     ----------
     files
         Path, glob, or list of these; relative to the study file.
+    format
+        Name of a community's format (``calochallenge-2``, ``calogan``, ``lhcb``), or a mapping with its name under
+        ``name`` and its options; it says what the fields are.
     tree
         Tree (ROOT) or group (HDF5), if the file has several.
     selection
         Rows to keep, in the file's columns and units.
     condition, response, extra
-        Fields by role. Files written by Parhelion need none of them.
+        Fields by role. Files written by Parhelion, or of a known format, need none of them.
     weight, event_id, group
         Columns with signed weights, unique ids, and what ties rows together (the collision).
     limit
@@ -104,6 +109,7 @@ class FilesSource(Section):
 
     kind: Literal["files"] = "files"
     files: str | list[str]
+    format: str | dict[str, Any] | None = None
     tree: str | None = None
     selection: str | None = None
     condition: Fields = Field(default_factory=dict)
@@ -116,6 +122,8 @@ class FilesSource(Section):
 
     def layout(self) -> Layout | None:
         """Layout of the files; None where they declare themselves."""
+        if self.format is not None:
+            return replace(layout_of_format(self.format), selection=self.selection, tree=self.tree)
         if not (self.condition or self.response):
             return None
 
@@ -284,6 +292,9 @@ class StudyConfig(Section):
     loss_fields
         Responses and extra fields that the loss itself compares (statistics enforced by auxiliary terms). A requirement
         on nothing else is refused: what the loss has seen is no test.
+    observables
+        Sets of observables, by name or with options under ``kind``; metrics compare them unless they say ``on:
+        response``.
     metrics
         Metrics with options.
     requirements
@@ -300,6 +311,7 @@ class StudyConfig(Section):
     training: TrainingConfig
     student: StudentSection | None = None
     loss_fields: tuple[str, ...] = ()
+    observables: list[Any] = Field(default_factory=list)
     metrics: list[Any]
     requirements: list[Any] = Field(default_factory=list)
     student_requirements: list[Any] = Field(default_factory=list)

@@ -15,8 +15,10 @@ import numpy as np
 from parhelion import io
 from parhelion.config import LoadedStudy, load_study
 from parhelion.deploy import generate
-from parhelion.evaluation import METRICS, MetricResult, Requirement, Verdict, evaluate, judge
+from parhelion.evaluation import METRICS, MetricResult, Requirement, Verdict, judge
 from parhelion.files import atomic_path
+from parhelion.observables import build
+from parhelion.observed import evaluate_observed
 from parhelion.phases import Phases
 from parhelion.provenance import machine, versions
 from parhelion.report import (
@@ -40,6 +42,14 @@ Say = Callable[[str], None]
 
 JUDGED_ROWS = 1_000_000
 IN_MEMORY_ROWS = 3_000_000
+# Numbers of one sample that are judged at most: images have few rows in as much memory as tables have many.
+JUDGED_NUMBERS = 250_000_000
+
+
+def rows_within(schema: Schema, rows: int) -> int:
+    """Rows to judge: `rows`, or fewer where these would have more than `JUDGED_NUMBERS` numbers."""
+    width = sum(field.width for field in schema.fields)
+    return max(1, min(rows, JUDGED_NUMBERS // max(width, 1)))
 
 
 @dataclass(frozen=True)
@@ -164,7 +174,7 @@ class _Run:
                 make_samples(self.study, self.folder, say=self.say, show_progress=self.show_progress)
         surrogate = self._train()
         student = self._distil(surrogate, config.student) if config.student else None
-        test = io.read(self.folder / "data" / "test.h5", limit=JUDGED_ROWS)
+        test = io.read(self.folder / "data" / "test.h5", limit=rows_within(self._schema(), JUDGED_ROWS))
         self.say(f"test sample: {test.weights}")
         judged = self._judge("judge", surrogate, test, self.study.metrics, self.study.requirements)
         judged_student = None
@@ -245,7 +255,14 @@ class _Run:
             self.phases.rate(f"generation ({surrogate.kind})", len(test))
             io.write(generated, self.folder / output, overwrite=True, provenance=self._provenance())
             reference, kept = test.take(inside), generated.take(inside)
-            results = evaluate(reference, kept, metrics, seed=self.config.seed, train=self._training_rows(metrics))
+            results = evaluate_observed(
+                reference,
+                kept,
+                metrics,
+                build(self.study.observables, test.schema),
+                seed=self.config.seed,
+                train=self._training_rows(metrics),
+            )
             verdict = judge(results, requirements, seen=self.config.loss_fields)
         return Judgement(results, verdict, int(np.sum(~inside)))
 

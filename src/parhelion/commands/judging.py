@@ -34,6 +34,13 @@ def validate(
     group: Annotated[list[str] | None, typer.Option(help="Column that ties rows together (run, event).")] = None,
     selection: Annotated[str | None, typer.Option(help="Rows to keep, in the file's columns.")] = None,
     tree: Tree = None,
+    file_format: Annotated[
+        str | None, typer.Option("--format", help="Format of the files: calochallenge-2, calogan, lhcb ...")
+    ] = None,
+    observables: Annotated[
+        list[str] | None,
+        typer.Option(help="Compare these instead of cells: ecal, calogan, calochallenge or cube; repeatable."),
+    ] = None,
     rows: Annotated[int | None, typer.Option(min=2, help="Compare about so many rows of each file.")] = None,
     report: Annotated[Path | None, typer.Option(help="Write an HTML report here.")] = None,
     seed: Seed = 1,
@@ -61,6 +68,7 @@ def validate(
         group=tuple(group or ()),
         selection=selection,
         tree=tree,
+        format=file_format,
     )
     if loaded is not None and roles != Roles():
         msg = f"the study {study} says what the columns are; leave out the options that say it too, or the study"
@@ -73,6 +81,7 @@ def validate(
         roles=roles,
         train=train,
         requirements=[parse_requirement(text) for text in require or ()],
+        observables=[(kind, None) for kind in observables or ()],
         seed=seed,
         max_rows=rows,
         say=say,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
+from parhelion.errors import ConfigError
 from parhelion.io.binning import DATASETS
 from parhelion.io.calochallenge import INCIDENT, layout
 from parhelion.io.energies import EnergyCheck
@@ -87,3 +89,28 @@ FORMATS: Final[Mapping[str, Callable[..., Layout]]] = {
     "calogan": calogan_layout,
     "lhcb": lhcb_layout,
 }
+
+
+def layout_of_format(chosen: str | Mapping[str, Any]) -> Layout:
+    """Layout of a format by name, or by a mapping with its ``name`` and options.
+
+    Raises
+    ------
+    ConfigError
+        There is no such format, or it has no such option.
+    """
+    options = {"name": chosen} if isinstance(chosen, str) else dict(chosen)
+    name = options.pop("name", None)
+    if not isinstance(name, str) or name not in FORMATS:
+        msg = f"format {name!r} is not known; choose one of {', '.join(FORMATS)}"
+        raise ConfigError(msg)
+    known = [key for key, p in inspect.signature(FORMATS[name]).parameters.items() if p.kind is p.KEYWORD_ONLY]
+    unknown = next((key for key in options if key not in known), None)
+    if unknown is not None:
+        msg = f"format {name}: there is no option {unknown}; there are {', '.join(known)}"
+        raise ConfigError(msg)
+    try:
+        return FORMATS[name](**options)
+    except (TypeError, AttributeError) as error:
+        msg = f"format {name}: an option has a value of the wrong kind ({error})"
+        raise ConfigError(msg) from None

@@ -135,7 +135,8 @@ def observed(schema: Schema, sets: Sequence[Observables]) -> Schema:
     responses = tuple(f for chosen in sets for f in chosen.fields)
     moved = {f.name for f in (*conditions, *responses)}
     rest = tuple(f for f in full.extra if f.name not in moved)
-    return Schema((*schema.condition, *conditions), responses, (*schema.response, *rest))
+    # What a set derives from the condition (the energy) comes first: it is what bins are made of.
+    return Schema((*conditions, *schema.condition), responses, (*schema.response, *rest))
 
 
 def observe(sample: Sample, schema: Schema) -> Sample:
