@@ -266,6 +266,9 @@ def _same_rows(train: Source, test: Source) -> bool:
 def _check_files(source: FilesSource, document: YamlDocument, where: Location) -> None:
     if not source.files:
         raise document.error((*where, "files"), "there is no file; give a path, a pattern, or a list of them")
+    if source.format is not None:
+        _check_format(source, document, where)
+        return
     roles = ("condition", "response", "extra")
     for role in roles:
         for name, field in getattr(source, role).items():
@@ -276,9 +279,6 @@ def _check_files(source: FilesSource, document: YamlDocument, where: Location) -
     if any(getattr(source, role) for role in roles) and not (source.condition and source.response):
         empty = "response" if source.condition else "condition"
         raise document.error((*where, empty), "both condition and response need at least one field")
-    if source.format is not None:
-        _check_format(source, document, where)
-        return
     undeclared = not source.condition
     for key in ("weight", "event_id", "group"):
         if undeclared and getattr(source, key) is not None:
