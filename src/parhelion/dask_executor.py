@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import os
+import json
 import re
+import socket
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from parhelion import __version__
@@ -142,16 +144,14 @@ class Dask(Executor):
         options: dict[str, Any] = {"set_as_default": False}
         if self._cluster is not None:
             return self._distributed.Client(self._cluster, **options)
-        file = self._scheduler.endswith(".json")
         end = time.monotonic() + self._patience
         while True:
             left = max(end - time.monotonic(), 0.1)
             try:
-                if file and not os.path.exists(self._scheduler):
-                    raise OSError(f"no file {self._scheduler}")  # noqa: EM102
-                if file:
-                    return self._distributed.Client(scheduler_file=self._scheduler, timeout=left, **options)
-                return self._distributed.Client(self._scheduler, timeout=left, **options)
+                # A client that never found its scheduler complains when it is collected, so knock first.
+                address = self._address()
+                _knock(address, left)
+                return self._distributed.Client(address, timeout=left, **options)
             except ValueError as error:
                 msg = f"--dask {self._scheduler}: {error}; expected tcp://HOST:PORT"
                 raise ConfigError(msg) from error
@@ -164,6 +164,15 @@ class Dask(Executor):
                     "start one with: dask scheduler, and workers with: dask worker ADDRESS"
                 )
                 raise ConfigError(msg) from error
+
+    def _address(self) -> str:
+        if not self._scheduler.endswith(".json"):
+            return self._scheduler
+        try:
+            return str(json.loads(Path(self._scheduler).read_text(encoding="utf-8"))["address"])
+        except (ValueError, KeyError, TypeError) as error:
+            msg = f"it is not a scheduler file ({type(error).__name__})"
+            raise ValueError(msg) from error
 
     def _await_worker(self) -> int:
         try:
@@ -188,6 +197,14 @@ class Dask(Executor):
 def _with_version(task: Callable[[Item], Result], item: Item) -> tuple[str, Result]:
     """A result and who made it; runs on a worker."""
     return __version__, task(item)
+
+
+def _knock(address: str, seconds: float) -> None:
+    """Raise an OSError if nobody listens there."""
+    scheme, _, rest = address.partition("://")
+    host, _, port = rest.rpartition(":")
+    if scheme in ("tcp", "tls") and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=seconds).close()
 
 
 def _words(error: Exception) -> str:
