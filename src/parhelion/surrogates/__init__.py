@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 
 from parhelion.surrogates.base import Batch, Draws, Loss, Surrogate, SurrogateConfig, read_surrogate
+from parhelion.surrogates.cascade import Cascade
 from parhelion.surrogates.codec import Codec, CodecConfig, StructureConfig
 from parhelion.surrogates.flow import Flow
 from parhelion.surrogates.gan import Gan
 from parhelion.surrogates.library import Library
 from parhelion.surrogates.matching import Matching, Student
 
-SURROGATES: dict[str, type[Surrogate]] = {s.kind: s for s in (Matching, Student, Flow, Library, Gan)}
+SURROGATES: dict[str, type[Surrogate]] = {s.kind: s for s in (Matching, Student, Flow, Library, Gan, Cascade)}
 
 
 def load(path: str | os.PathLike[str]) -> Surrogate:
@@ -22,6 +23,7 @@ def load(path: str | os.PathLike[str]) -> Surrogate:
 __all__ = [
     "SURROGATES",
     "Batch",
+    "Cascade",
     "Codec",
     "CodecConfig",
     "Draws",

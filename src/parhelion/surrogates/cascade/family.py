@@ -1,0 +1,274 @@
+"""Showers by dividing energy down a pyramid of blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from parhelion.errors import ConfigError, DataError
+from parhelion.sample import Sample
+from parhelion.surrogates.base import Batch, Draws, Loss, Surrogate, SurrogateConfig
+from parhelion.surrogates.cascade.pyramid import WHOLE, Level, Pyramid
+from parhelion.surrogates.cascade.splitter import Mixture, Splitter, scaled
+from parhelion.surrogates.codec import CodecConfig
+
+
+class CascadeConfig(SurrogateConfig):
+    """Options of a cascade.
+
+    Attributes
+    ----------
+    impact
+        Conditions with the point of impact, along the image's rows and columns.
+    symmetric
+        The detector looks the same after mirroring or exchanging the two axes of the image: showers are learned in
+        one orientation, with both slopes positive and the first the larger. It needs a direction and a square image.
+    core_width, width
+        Hidden layers of the networks for the four blocks in the middle of each level, and for all others.
+    components
+        Normal distributions in each mixture.
+    """
+
+    codec: CodecConfig = Field(
+        default_factory=lambda: CodecConfig(response=[], threshold=1e-5, knots=0, directions=[("px", "py", "pz")])
+    )
+    impact: tuple[str, str] | None = ("x", "y")
+    symmetric: bool = True
+    core_width: int = Field(96, ge=1)
+    width: int = Field(64, ge=1)
+    components: int = Field(6, ge=1)
+
+
+class Cascade(Surrogate):
+    """Total energy, then its division among 2 x 2 blocks, their division among 2 x 2 smaller ones, down to cells.
+
+    Each step is a conditional density with few numbers that sampling inverts in closed form, and training maximises
+    their product, the likelihood. How a block is divided depends on the conditions, on its neighbours' energies, on how
+    neighbours were divided before it (four phases a level, as on a chessboard of four colours) and on the whole of the
+    coarser image. Blocks of one phase share a network, so a shower is some hundred examples, not one.
+
+    By construction the cells sum to the modelled total, are not negative, and are at least the threshold or exactly 0.
+    """
+
+    kind: ClassVar[str] = "cascade"
+    Config = CascadeConfig
+    config: CascadeConfig
+    images: ClassVar[bool] = True
+
+    def build(self, features: int, width: int) -> None:
+        """Make the networks.
+
+        Raises
+        ------
+        ConfigError
+            The response is not one image, there is no threshold, or `symmetric` does not apply.
+        """
+        c = self.config
+        shapes = [f.shape for f in self.schema.response]
+        if len(shapes) != 1 or len(shapes[0]) != 2:
+            msg = f"a cascade learns one image of shape (rows, columns), got response fields of shape {shapes}"
+            raise ConfigError(msg)
+        if c.codec.threshold is None:
+            msg = "a cascade needs the energy below which a cell is empty; give codec.threshold"
+            raise ConfigError(msg)
+        self.threshold = c.codec.threshold
+        self._frame = self._find_frame(shapes[0])
+        self.pyramid = Pyramid(*shapes[0])
+        self.total = nn.Sequential(
+            nn.Linear(features, c.core_width), nn.SiLU(), nn.Linear(c.core_width, c.core_width), nn.SiLU()
+        )
+        self.total_mixture = Mixture(c.core_width, 1, 2 * c.components)
+        self.register_buffer("total_scale", torch.tensor([0.0, 1.0, 0.0, 0.0]))
+        self.splitters = nn.ModuleList()
+        for k, level in enumerate(self.pyramid.levels):
+            far = features + 1 + len(level.centre)
+            if level.size > WHOLE:
+                far += len(self.pyramid.levels[self._whole].centre)
+            for phase in level.phases:
+                self.splitters.append(
+                    Splitter(
+                        phase,
+                        stride=self.pyramid.stride(k),
+                        far=far,
+                        width=c.core_width if phase.central else c.width,
+                        components=c.components,
+                        threshold=self.threshold,
+                    )
+                )
+
+    @property
+    def _whole(self) -> int:
+        return WHOLE.bit_length() - 1
+
+    def prepare(self, sample: Sample, *, seed: int) -> None:
+        """Fit the codec, build the networks and take the scale of the total energy.
+
+        Raises
+        ------
+        DataError
+            The sum of weights is not positive, the sample is empty, or a row has no cell above threshold.
+        """
+        super().prepare(sample, seed=seed)
+        batch = self.encode(sample)
+        total = batch.response.sum(dim=1)
+        if not total.min() > 0:
+            msg = (
+                f"{sample.source}: row {int(total.argmin())} has no cell above the threshold of "
+                f"{self.threshold:g} {self.schema.response[0].unit}; select rows with energy or lower codec.threshold"
+            )
+            raise DataError(msg)
+        momentum = self._log_momentum(batch.condition)
+        response = (torch.log(total) - momentum).double()
+        mean = response.mean()
+        # Fluctuations fall with energy: variance = a + b / p.
+        design = torch.stack([torch.ones_like(response), torch.exp(-momentum.double())], dim=1)
+        square = (response - mean) ** 2
+        # Each row relative to what it is, or the lowest energies alone would decide.
+        size = square.mean() * design[:, 1] / design[:, 1].mean() + 1e-2 * square.mean()
+        a, b = torch.linalg.lstsq(design / size[:, None], (square / size)[:, None]).solution[:, 0].clamp(min=0.0)
+        self.total_scale = torch.stack([mean, a, b, 1e-4 * square.mean() + 1e-12]).float()
+
+    def _spread(self, momentum: Tensor) -> Tensor:
+        """Size of the fluctuations of the logarithm of the response, shape (n,)."""
+        _, a, b, least = self.total_scale
+        return torch.sqrt(a + b * torch.exp(-momentum) + least)
+
+    def _find_frame(self, shape: tuple[int, ...]) -> tuple[int, int, int, int, int] | None:
+        """Columns, among the continuous ones, of log |p|, both slopes, and the impact's coordinates."""
+        if not self.config.symmetric:
+            return None
+        names = [f.name if not f.shape else f"{f.name}[{i}]" for f in self.schema.condition for i in range(f.width)]
+        if not self.codec.directions or self.config.impact is None or len(set(shape)) != 1:
+            msg = (
+                "a symmetric cascade needs a square image, codec.directions and the impact's two conditions, "
+                f"got shape {shape}, directions {self.config.codec.directions}, impact {self.config.impact}; "
+                "set symmetric: false for others"
+            )
+            raise ConfigError(msg)
+        missing = [name for name in self.config.impact if name not in names]
+        if missing:
+            msg = f"cascade, impact: {missing[0]} is no condition; there are {', '.join(names)}"
+            raise ConfigError(msg)
+        x, y = (self.codec.continuous.index(names.index(name)) for name in self.config.impact)
+        magnitude, first, second = self.codec.directions[0]
+        return magnitude, first, second, x, y
+
+    def _log_momentum(self, condition: Tensor) -> Tensor:
+        if not self.codec.directions:
+            return torch.zeros_like(condition[:, 0])
+        return self.codec.kinematics(condition)[:, self.codec.directions[0][0]]
+
+    def _oriented(self, condition: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor] | None]:
+        """Encoded conditions in the standard orientation, and which rows were mirrored twice and exchanged."""
+        if self._frame is None:
+            return condition, None
+        _, a, b, x, y = self._frame
+        kinematics, scale = self.codec.kinematics(condition), self.codec.scale.scale
+        turn = (kinematics[:, a] < 0, kinematics[:, b] < 0, kinematics[:, b].abs() > kinematics[:, a].abs())
+        first = torch.stack([kinematics[:, a].abs(), torch.where(turn[0], -kinematics[:, x], kinematics[:, x])])
+        second = torch.stack([kinematics[:, b].abs(), torch.where(turn[1], -kinematics[:, y], kinematics[:, y])])
+        # One scale for both axes, or exchanging them would change it.
+        slope, point = torch.maximum(scale[a], scale[b]), torch.maximum(scale[x], scale[y])
+        columns = list(condition.unbind(dim=1))
+        columns[a], columns[x] = torch.where(turn[2], second, first)
+        columns[b], columns[y] = torch.where(turn[2], first, second)
+        for at, unit in ((a, slope), (b, slope), (x, point), (y, point)):
+            columns[at] = columns[at] / unit
+        return torch.stack(columns, dim=1), turn
+
+    def _turned(self, image: Tensor, turn: tuple[Tensor, Tensor, Tensor] | None, *, back: bool) -> Tensor:
+        """Images (n, cells) brought to the standard orientation, or back."""
+        if turn is None:
+            return image
+        shape = self.schema.response[0].shape
+        grid = image.view(-1, *shape)
+        mirror_rows, mirror_columns, exchange = (t[:, None, None] for t in turn)
+        if back:
+            grid = torch.where(exchange, grid.transpose(1, 2), grid)
+        grid = torch.where(mirror_rows, grid.flip(1), grid)
+        grid = torch.where(mirror_columns, grid.flip(2), grid)
+        if not back:
+            grid = torch.where(exchange, grid.transpose(1, 2), grid)
+        return grid.reshape(len(image), -1)
+
+    # ----------------------------------------------------------------- training
+    def players(self) -> dict[str, list[nn.Parameter]]:
+        """One player."""
+        return {"cascade": [p for p in self.parameters() if p.requires_grad]}
+
+    def averaged(self) -> list[nn.Parameter]:
+        """All parameters."""
+        return [p for p in self.parameters() if p.requires_grad]
+
+    def loss(self, player: str, batch: Batch, draws: Draws) -> Loss:
+        """Negative log-likelihood of total energy and all divisions, per event."""
+        condition, turn = self._oriented(batch.condition)
+        image = self._turned(batch.response, turn, back=False)
+        maps = self.pyramid.maps(image)
+        momentum = self._log_momentum(batch.condition)
+        x = (torch.log(maps[0].sum(dim=1)) - momentum - self.total_scale[0]) / self._spread(momentum)
+        x = x[:, None]
+        score = self.total_mixture.log_prob(self.total(condition), x, torch.ones_like(x, dtype=torch.bool))
+        logs = {"nll/total": -score.detach().mean()}
+        splitters = self._splitters()
+        for k, level in enumerate(self.pyramid.levels):
+            far = self._far(level, k, condition, maps)
+            both = torch.cat([maps[k], maps[k + 1]], dim=1)
+            found = torch.zeros_like(score)
+            for _ in level.phases:
+                splitter = next(splitters)
+                at = splitter.find(both)
+                found = found.index_add(0, at.row, splitter.log_prob(both, far, at))
+            logs[f"nll/level {k}"] = -found.detach().mean()
+            score = score + found
+        return Loss(-score, logs=logs)
+
+    def _splitters(self) -> Iterator[Splitter]:
+        return iter([module for module in self.splitters if isinstance(module, Splitter)])
+
+    def _far(self, level: Level, k: int, condition: Tensor, maps: list[Tensor]) -> Tensor:
+        """What all blocks of a level see, shape (n, far): conditions, total energy, this map or its centre."""
+        total = scaled(maps[0].sum(dim=1, keepdim=True), self.threshold)
+        parts = [condition, total - 3.0, scaled(_columns(maps[k], level.centre), self.threshold) - total]
+        if level.size > WHOLE:
+            whole = self.pyramid.levels[self._whole].centre
+            parts.append(scaled(_columns(maps[self._whole], whole), self.threshold) - total)
+        return torch.cat(parts, dim=1)
+
+    # ----------------------------------------------------------------- sampling
+    @property
+    def noise_features(self) -> int:
+        """Two numbers for the total energy, four for each block."""
+        return 2 + 4 * sum(len(phase) for level in self.pyramid.levels for phase in level.phases)
+
+    def generate(self, condition: Tensor, noise: Tensor) -> Tensor:
+        """Cells (n, cells) from encoded conditions (n, features) and noise (n, noise_features), level by level."""
+        oriented, turn = self._oriented(condition)
+        n = len(condition)
+        uniform = torch.special.ndtr(noise[:, 0])
+        x = self.total_mixture.draw(self.total(oriented), uniform, noise[:, 1:2])
+        momentum = self._log_momentum(condition)
+        total = torch.exp(x[:, 0] * self._spread(momentum) + self.total_scale[0] + momentum).clamp(min=self.threshold)
+        here = torch.arange(self.pyramid.stride(0), device=noise.device) == self.pyramid.levels[0].centre.to(
+            noise.device
+        )
+        maps = [torch.where(here, total[:, None], 0.0)]
+        splitters = self._splitters()
+        start = 2
+        for k, level in enumerate(self.pyramid.levels):
+            far = self._far(level, k, oriented, maps)
+            both = torch.cat([maps[k], maps[k].new_zeros(n, self.pyramid.stride(k + 1))], dim=1)
+            for phase in level.phases:
+                numbers = noise[:, start : start + 4 * len(phase)].reshape(-1, 4)
+                both = next(splitters).draw(both, far, numbers)
+                start += 4 * len(phase)
+            maps.append(both[:, self.pyramid.stride(k) :])
+        return self._turned(_columns(maps[-1], self.pyramid.cells), turn, back=True)
+
+
+def _columns(x: Tensor, index: Tensor) -> Tensor:
+    return x.index_select(1, index.to(x.device))

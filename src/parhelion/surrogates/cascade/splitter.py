@@ -1,0 +1,261 @@
+"""How the energy of a block is divided among its four parts."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import log_softmax, silu
+
+from parhelion.surrogates.cascade.pyramid import Phase
+
+# Which of the four parts have energy: all but the empty pattern.
+PATTERNS = torch.tensor([[p >> b & 1 for b in range(4)] for p in range(1, 16)], dtype=torch.bool)
+_IMPOSSIBLE = -1e4
+_LOG_SCALE = (-5.0, 2.5)
+_HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
+
+
+class At(NamedTuple):
+    """Blocks with energy, m of them.
+
+    Attributes
+    ----------
+    active
+        Number among all blocks of all rows, shape (m,).
+    row, block
+        Row and number of the block in it, shape (m,).
+    """
+
+    active: Tensor
+    row: Tensor
+    block: Tensor
+
+
+class Mixture(nn.Module):
+    """Mixture of normal distributions of d numbers with triangular dependence, from features (m, width).
+
+    In component k, y_i = mu_i + s_i z_i + sum_{j < i} a_ij z_j with z standard normal.
+    """
+
+    def __init__(self, width: int, numbers: int, components: int) -> None:
+        super().__init__()
+        self.numbers, self.components = numbers, components
+        self.pairs = [(i, j) for i in range(numbers) for j in range(i)]
+        self.each = 1 + 2 * numbers + len(self.pairs)
+        self.out = nn.Linear(width, components * self.each)
+        nn.init.normal_(self.out.weight, std=0.02)
+        nn.init.zeros_(self.out.bias)
+        with torch.no_grad():
+            # Components start apart, or they would stay alike.
+            start = self.out.bias.view(components, self.each)
+            start[:, 1 : 1 + numbers] = torch.linspace(-1.5, 1.5, components)[:, None]
+
+    def _split(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        d = self.numbers
+        out = self.out(features).view(len(features), self.components, self.each)
+        return out[..., 0], out[..., 1 : 1 + d], out[..., 1 + d : 1 + 2 * d].clamp(*_LOG_SCALE), out[..., 1 + 2 * d :]
+
+    def log_prob(self, features: Tensor, y: Tensor, active: Tensor) -> Tensor:
+        """Log density, shape (m,), of the active ones of the numbers y (m, d); bool `active` (m, d)."""
+        logit, mean, log_scale, slope = self._split(features)
+        score = log_softmax(logit, dim=1)
+        z: list[Tensor] = []
+        for i in range(self.numbers):
+            shift = mean[..., i]
+            for pair, (a, b) in enumerate(self.pairs):
+                if a == i:
+                    shift = shift + slope[..., pair] * z[b]
+            on = active[:, i, None].to(y.dtype)
+            z.append((y[:, i, None] - shift) * torch.exp(-log_scale[..., i]) * on)
+            score = score - 0.5 * z[i] ** 2 - on * (log_scale[..., i] + _HALF_LOG_2PI)
+        return torch.logsumexp(score, dim=1)
+
+    def draw(self, features: Tensor, uniform: Tensor, z: Tensor) -> Tensor:
+        """Numbers (m, d) from a uniform number (m,), which chooses the component, and normal z (m, d).
+
+        z is 0 for numbers that are not active: the others do not depend on it then.
+        """
+        d = self.numbers
+        out = self.out(features).view(len(features), self.components, self.each)
+        chosen = choose(out[..., 0], uniform)[0]
+        own = out.gather(1, chosen[:, None, None].expand(-1, 1, self.each))[:, 0]
+        y: Tensor = own[:, 1 : 1 + d] + torch.exp(own[:, 1 + d : 1 + 2 * d].clamp(*_LOG_SCALE)) * z
+        if not self.pairs:
+            return y
+        columns = list(y.unbind(dim=1))
+        for pair, (a, b) in enumerate(self.pairs):
+            columns[a] = columns[a] + own[:, 1 + 2 * d + pair] * z[:, b]
+        return torch.stack(columns, dim=1)
+
+
+def choose(logit: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+    """Category of each row, shape (m,), by a uniform number; and what is left of it, again uniform, shape (m,).
+
+    `logit` has shape (m, k): logarithms of probabilities up to a constant.
+    """
+    cumulative = torch.cumsum(torch.exp(logit - logit.amax(dim=1, keepdim=True)), dim=1)
+    u = uniform[:, None] * cumulative[:, -1:]
+    index = (u >= cumulative[:, :-1]).sum(dim=1, keepdim=True)
+    ends = torch.nn.functional.pad(cumulative, (1, 0))
+    low, high = ends.gather(1, index), ends.gather(1, index + 1)
+    return index[:, 0], ((u - low) / (high - low).clamp(min=1e-12)).clamp(0.0, 1.0)[:, 0]
+
+
+class Splitter(nn.Module):
+    """Divides the energies of the blocks of one phase.
+
+    First which parts have energy (one of 15 patterns; a part has at least the threshold or nothing), then the shares
+    of what the block has above its parts' thresholds: of the first two parts against the other two, and in each pair.
+
+    Energies of a level's map and of the next finer one lie side by side in one row for each shower, "both".
+
+    Parameters
+    ----------
+    phase
+        The blocks, B of them.
+    stride
+        Width of the level's map.
+    far
+        Numbers that all blocks of a shower see.
+    width
+        Of the hidden layers.
+    components
+        Of the mixture of shares.
+    threshold
+        Least energy of a part.
+    """
+
+    see: Tensor
+    parts: Tensor
+    table: Tensor
+    least: Tensor
+    inside: Tensor
+
+    def __init__(
+        self,
+        phase: Phase,
+        *,
+        stride: int,
+        far: int,
+        width: int,
+        components: int,
+        threshold: float,
+    ) -> None:
+        super().__init__()
+        self.threshold = threshold
+        self.slack = 0.5 * threshold
+        see = torch.cat([phase.own[:, None], phase.around, phase.known + stride], dim=1)
+        self.register_buffer("see", see, persistent=False)
+        self.register_buffer("parts", phase.parts + stride, persistent=False)
+        self.near = nn.Linear(see.shape[1], width)
+        self.far = nn.Sequential(nn.Linear(far, width), nn.SiLU(), nn.Linear(width, width))
+        self.place = nn.Parameter(0.1 * torch.randn(len(phase), width))
+        self.inner = nn.Linear(width, width)
+        self.pattern = nn.Linear(width, len(PATTERNS))
+        self.second = nn.Linear(width, width)
+        self.embed = nn.Parameter(0.1 * torch.randn(len(PATTERNS), width))
+        self.mixture = Mixture(width, 3, components)
+        opened = self._open(PATTERNS)
+        lead = torch.stack([PATTERNS[:, :2].any(dim=1), PATTERNS[:, 0], PATTERNS[:, 2]], dim=1)
+        columns = [PATTERNS, opened, lead, PATTERNS.sum(dim=1, keepdim=True)]
+        self.register_buffer("table", torch.cat([c.float() for c in columns], dim=1), persistent=False)
+        # No pattern needs more than its parts' thresholds; one part is possible whatever rounding did to the energy.
+        count = PATTERNS.sum(dim=1)
+        least = torch.where(count > 1, count * threshold * (1 - 1e-6), 0.0)
+        self.register_buffer("least", least, persistent=False)
+        # Patterns with energy off the grid are impossible.
+        outside = (PATTERNS[None] & ~phase.inside[:, None]).any(dim=2)
+        self.register_buffer("inside", torch.where(outside, _IMPOSSIBLE, 0.0), persistent=False)
+
+    def find(self, both: Tensor) -> At:
+        """The blocks with energy, m of them, given maps (n, both)."""
+        energy = both.index_select(1, self.see[:, 0])
+        active = torch.nonzero(energy.reshape(-1))[:, 0]
+        row = torch.div(active, len(self.see), rounding_mode="floor")
+        return At(active, row, active - row * len(self.see))
+
+    def _hidden(self, both: Tensor, far: Tensor, at: At) -> tuple[Tensor, Tensor]:
+        energy = _entries(both, self.see, at)
+        view = scaled(energy, self.threshold)
+        own = view[:, :1]
+        near = self.near(torch.cat([own - 2.0, view[:, 1:] - own], dim=1))
+        h = silu(near + self.far(far).index_select(0, at.row) + self.place.index_select(0, at.block))
+        return h + silu(self.inner(h)), energy[:, 0]
+
+    def _logits(self, h: Tensor, at: At, energy: Tensor) -> Tensor:
+        impossible = torch.where(energy[:, None] < self.least, _IMPOSSIBLE, 0.0)
+        logits: Tensor = self.pattern(h) + self.inside.index_select(0, at.block) + impossible
+        return logits
+
+    def _features(self, h: Tensor, pattern: Tensor) -> Tensor:
+        return silu(self.second(h) + self.embed.index_select(0, pattern))
+
+    def log_prob(self, both: Tensor, far: Tensor, at: At) -> Tensor:
+        """Log density, shape (m,), of how blocks are divided.
+
+        Parameters
+        ----------
+        both
+            Maps, shape (n, both).
+        far
+            What all blocks of a shower see, shape (n, far).
+        at
+            The blocks, from `find`.
+        """
+        h, energy = self._hidden(both, far, at)
+        parts = _entries(both, self.parts, at)
+        hit = parts > 0
+        pattern = (hit * torch.tensor([1, 2, 4, 8], device=parts.device)).sum(dim=1) - 1
+        score = log_softmax(self._logits(h, at, energy), dim=1).gather(1, pattern[:, None])[:, 0]
+        excess = (parts - self.threshold * hit).clamp(min=0.0) + self.slack
+        left, right = excess[:, 0] + excess[:, 1] - self.slack, excess[:, 2] + excess[:, 3] - self.slack
+        ratio = torch.stack([left / right, excess[:, 0] / excess[:, 1], excess[:, 2] / excess[:, 3]], dim=1)
+        return score + self.mixture.log_prob(self._features(h, pattern), torch.log(ratio), self._open(hit))
+
+    @staticmethod
+    def _open(hit: Tensor) -> Tensor:
+        """Which of the three shares are free, shape (m, 3)."""
+        first, second = hit[:, 0] | hit[:, 1], hit[:, 2] | hit[:, 3]
+        return torch.stack([first & second, hit[:, 0] & hit[:, 1], hit[:, 2] & hit[:, 3]], dim=1)
+
+    def draw(self, both: Tensor, far: Tensor, noise: Tensor) -> Tensor:
+        """Maps (n, both) with the blocks' parts filled in, given standard normal noise (n B, 4)."""
+        at = self.find(both)
+        h, energy = self._hidden(both, far, at)
+        noise = noise.index_select(0, at.active)
+        pattern, rest = choose(self._logits(h, at, energy), torch.special.ndtr(noise[:, 0]))
+        known = self.table.index_select(0, pattern)
+        hit, free, lead, count = known[:, :4], known[:, 4:7], known[:, 7:10], known[:, 10]
+        share = torch.sigmoid(self.mixture.draw(self._features(h, pattern), rest, noise[:, 1:] * free))
+        # Free shares take their part of the energy; the others all of it or nothing.
+        a = free * share + (1 - free) * lead
+        b = (2 * a - 1) * self.slack * free
+        above = (energy - self.threshold * count).clamp(min=0.0)
+        left = _reflect(a[:, 0] * above + b[:, 0], above)
+        pair = torch.stack([left, above - left], dim=1)
+        first = _reflect(a[:, 1:] * pair + b[:, 1:], pair)
+        excess = torch.stack([first, pair - first], dim=2).view(len(above), 4)
+        parts = ((excess + self.threshold) * hit).reshape(-1)
+        return both.reshape(-1).scatter(0, _flat(both, self.parts, at), parts).view_as(both)
+
+
+def _reflect(part: Tensor, whole: Tensor) -> Tensor:
+    """A part between 0 and the whole: a density that reaches a little beyond is folded back, so that none piles up."""
+    return torch.minimum((whole - (whole - part.abs()).abs()).clamp(min=0.0), whole)
+
+
+def scaled(energy: Tensor, threshold: float) -> Tensor:
+    """Energies as networks see them: 0 where there is none, logarithmic above threshold."""
+    return 0.3 * torch.log1p(energy / threshold)
+
+
+def _flat(both: Tensor, places: Tensor, at: At) -> Tensor:
+    return ((at.row * both.shape[1])[:, None] + places.index_select(0, at.block)).reshape(-1)
+
+
+def _entries(both: Tensor, places: Tensor, at: At) -> Tensor:
+    """Entries (m, p) of maps (n, both) at the places (B, p) of blocks."""
+    return both.reshape(-1).index_select(0, _flat(both, places, at)).view(len(at.row), places.shape[1])

@@ -1,0 +1,235 @@
+"""The cascade: energy is conserved on the way down, the detector's symmetry is exact, densities are those of draws."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import kstest
+from shower_toys import THRESHOLD, ShowerToy
+
+from parhelion.errors import ConfigError, DataError
+from parhelion.sample import Field, Sample, Schema
+from parhelion.surrogates import Cascade, CodecConfig, Draws
+from parhelion.surrogates.cascade import CascadeConfig
+from parhelion.surrogates.cascade.pyramid import PAD, Pyramid
+from parhelion.surrogates.cascade.splitter import Mixture, choose
+
+TOY = ShowerToy()
+
+
+def cascade(sample: Sample | None = None, **options) -> Cascade:
+    codec = CodecConfig.model_validate({"response": [], "knots": 0, **TOY.codec, **options.pop("codec", {})})
+    small = {"core_width": 8, "width": 8, "components": 2, **options}
+    sample = TOY.sample(300) if sample is None else sample
+    made = Cascade(sample.schema, CascadeConfig.model_validate({"codec": codec, **small}))
+    made.prepare(sample, seed=1)
+    return made.eval()
+
+
+@pytest.fixture(scope="module")
+def made() -> Cascade:
+    return cascade()
+
+
+def noise(surrogate: Cascade, n: int) -> torch.Tensor:
+    return torch.randn(n, surrogate.noise_width, generator=torch.Generator().manual_seed(3))
+
+
+@pytest.mark.parametrize("shape", [(6, 6), (30, 30), (3, 96), (12, 6), (1, 2)])
+def test_each_map_sums_the_next_and_every_part_of_the_grid_is_divided_once(shape):
+    pyramid = Pyramid(*shape)
+    image = torch.rand(4, math.prod(shape), generator=torch.Generator().manual_seed(1))
+    maps = pyramid.maps(image)
+    assert torch.equal(maps[-1][:, pyramid.cells], image)
+    for k, level in enumerate(pyramid.levels):
+        torch.testing.assert_close(maps[k].sum(dim=1), image.sum(dim=1))
+        own = torch.cat([phase.own for phase in level.phases])
+        assert len(own.unique()) == len(own)
+        parts = torch.cat([phase.parts[phase.inside] for phase in level.phases])
+        assert len(parts.unique()) == len(parts)
+        # Everything with energy is divided, and into parts that sum to it.
+        assert int((maps[k][0] > 0).sum()) == len(own)
+        assert set(maps[k + 1][0].nonzero()[:, 0].tolist()) == set(parts.tolist())
+        for phase in level.phases:
+            torch.testing.assert_close(maps[k + 1][:, phase.parts].sum(dim=2), maps[k][:, phase.own])
+
+
+def test_a_block_sees_of_the_finer_map_only_what_is_divided_before_it():
+    pyramid = Pyramid(30, 30)
+    for level in pyramid.levels:
+        width = 2 * level.size + 2 * PAD
+        inner = torch.zeros(width, width, dtype=torch.bool)
+        inner[PAD:-PAD, PAD:-PAD] = True
+        divided: set[int] = set()
+        for phase in level.phases:
+            seen = set(phase.known.flatten().tolist()) & set(inner.flatten().nonzero()[:, 0].tolist())
+            grid = {int(c) for other in level.phases for c in other.parts.flatten()}
+            assert seen & grid <= divided
+            divided |= set(phase.parts.flatten().tolist())
+
+
+def test_cells_sum_to_the_total_that_was_modelled(made):
+    condition, z = torch.as_tensor(TOY.condition(200, 2)), noise(made, 200)
+    total = made.sample(condition, z).sum(dim=1)
+    other = z.clone()
+    other[:, 2:] = noise(made, 200).flip(0)[:, 2:]
+    cells = made.sample(condition, other)
+    torch.testing.assert_close(cells.sum(dim=1), total, rtol=1e-5, atol=0)
+    assert not torch.equal(cells, made.sample(condition, z))
+
+
+def test_mirrored_and_exchanged_particles_give_mirrored_and_exchanged_showers(made):
+    condition, z = torch.as_tensor(TOY.condition(100, 2)), noise(made, 100)
+    image = made.sample(condition, z).view(-1, *TOY.shape)
+    sign = torch.ones(5, dtype=torch.float64)
+    sign[[0, 3]] = -1
+    torch.testing.assert_close(made.sample(condition * sign, z).view_as(image), image.flip(1))
+    torch.testing.assert_close(made.sample(condition * sign.roll(1), z).view_as(image), image.flip(2))
+    exchanged = condition[:, [1, 0, 2, 4, 3]]
+    torch.testing.assert_close(made.sample(exchanged, z).view_as(image), image.transpose(1, 2), rtol=1e-4, atol=1e-6)
+
+
+def test_the_likelihood_does_not_know_the_orientation(made):
+    sample = TOY.sample(50, seed=4)
+    turned = Sample(
+        sample.schema,
+        {
+            **{a: sample[b] for a, b in (("px", "py"), ("py", "px"), ("pz", "pz"), ("x", "y"))},
+            "y": -np.asarray(sample["x"]),
+            "energy": np.asarray(sample["energy"]).transpose(0, 2, 1)[:, :, ::-1].copy(),
+        }
+        | {"py": -np.asarray(sample["px"])},
+    )
+    first, second = (made.loss("cascade", made.encode(s), Draws(1)).events for s in (sample, turned))
+    torch.testing.assert_close(first, second, rtol=1e-4, atol=1e-3)
+
+
+def test_draws_of_a_mixture_follow_its_density():
+    torch.manual_seed(5)
+    mixture = Mixture(4, 1, 3)
+    torch.nn.init.normal_(mixture.out.weight, std=0.3)
+    n = 20_000
+    features = torch.randn(1, 4).expand(n, -1)
+    g = torch.Generator().manual_seed(6)
+    with torch.no_grad():
+        y = mixture.draw(features, torch.rand(n, generator=g), torch.randn(n, 1, generator=g))[:, 0]
+        grid = torch.linspace(-15, 15, n)[:, None]
+        density = mixture.log_prob(features, grid, torch.ones_like(grid, dtype=torch.bool)).exp().double()
+    cumulative = torch.cumsum(density, 0) * (30 / (n - 1))
+    assert abs(float(cumulative[-1]) - 1) < 1e-3
+    # False-positive rate 1e-3.
+    assert kstest(y.numpy(), lambda v: np.interp(v, grid[:, 0].numpy(), cumulative.numpy())).pvalue > 1e-3
+
+
+def test_dependent_draws_follow_their_joint_density_and_leave_out_what_is_inactive():
+    torch.manual_seed(7)
+    mixture = Mixture(4, 3, 2)
+    torch.nn.init.normal_(mixture.out.weight, std=0.3)
+    n = 200_000
+    features, g = torch.randn(1, 4).expand(n, -1), torch.Generator().manual_seed(8)
+    for on in ([True, True, True], [True, False, True], [False, True, False]):
+        active = torch.tensor(on).expand(n, -1)
+        with torch.no_grad():
+            y = mixture.draw(features, torch.rand(n, generator=g), torch.randn(n, 3, generator=g) * active)
+            log_prob = mixture.log_prob(features, y, active)
+        # The mean of any density over that of the draws is 1, where it is narrower.
+        inner = torch.distributions.Normal(y[:, on].mean(dim=0), 0.5 * y[:, on].std(dim=0))
+        ratio = torch.exp(inner.log_prob(y[:, on]).sum(dim=1) - log_prob)
+        error = float(ratio.std()) / math.sqrt(n)
+        assert abs(float(ratio.mean()) - 1) < 4 * error
+        assert error < 0.05
+
+
+def test_a_choice_has_its_probabilities_and_leaves_a_uniform_number():
+    uniform = (torch.arange(100_000) + 0.5) / 100_000
+    probability = torch.tensor([0.5, 0.0, 0.3, 0.2])
+    index, rest = choose(torch.log(probability).expand(len(uniform), -1), uniform)
+    torch.testing.assert_close(torch.bincount(index, minlength=4) / len(uniform), probability, atol=1e-4, rtol=0)
+    for k in (0, 2, 3):
+        assert kstest(rest[index == k].numpy(), "uniform").statistic < 2e-3
+
+
+def test_momentum_sets_the_scale_of_the_total(made):
+    condition = torch.as_tensor(TOY.condition(500, 2))
+    total = made.sample(condition, noise(made, 500)).sum(dim=1)
+    response = total / condition[:, :3].norm(dim=1)
+    assert 0.15 < float(response.median()) < 0.25
+
+
+@pytest.mark.slow
+def test_training_learns_response_width_and_hits():
+    sample, test = TOY.sample(4000), TOY.sample(4000, seed=9)
+    made = cascade(sample, core_width=32, width=32)
+    batch, parameters = made.encode(sample), made.averaged()
+    optimiser = torch.optim.Adam(parameters, 3e-3)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 5e-3, total_steps=400)
+    g = torch.Generator().manual_seed(1)
+    for step in range(400):
+        i = torch.randint(len(sample), (128,), generator=g)
+        part = type(batch)(batch.response[i], batch.condition[i], batch.active[i], batch.weight[i])
+        optimiser.zero_grad()
+        made.loss("cascade", part, Draws(step)).events.mean().backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 50.0)
+        optimiser.step()
+        schedule.step()
+    made.eval()
+    condition = torch.as_tensor(test.condition)
+    drawn = made.sample(condition, noise(made, len(test))).view(-1, *TOY.shape).double().numpy()
+    truth = np.asarray(test["energy"])
+    truth = np.where(truth >= THRESHOLD, truth, 0.0)
+    p = condition[:, :3].norm(dim=1).numpy()
+    at = np.arange(6) - 2.5
+    for of in (
+        lambda e: e.sum(axis=(1, 2)) / p,
+        lambda e: (e > 0).sum(axis=(1, 2)),
+        lambda e: (e.sum(axis=2) @ at) / e.sum(axis=(1, 2)),
+        lambda e: (e.sum(axis=2) @ at**2) / e.sum(axis=(1, 2)),
+    ):
+        a, b = of(truth), of(drawn)
+        # Four standard errors of the difference, and room for a short training.
+        assert abs(a.mean() - b.mean()) < 4 * math.hypot(a.std(), b.std()) / math.sqrt(len(a)) + 0.1 * a.std()
+        assert abs(b.std() / a.std() - 1) < 0.15
+
+
+def with_cells(sample: Sample, energy: np.ndarray, schema: Schema | None = None) -> Sample:
+    columns = {name: sample[name] for name in ("px", "py", "pz", "x", "y")}
+    return Sample(schema or sample.schema, {**columns, "energy": energy}, source="odd.h5")
+
+
+def test_odd_samples_are_refused_in_one_sentence():
+    sample = TOY.sample(50)
+    energy = np.asarray(sample["energy"]).copy()
+    energy[7, 2, 3] = -0.25
+    with pytest.raises(DataError, match=r"odd.h5: energy, row 7, cell 15: -0.25 GeV; energies of cells are not neg"):
+        cascade(with_cells(sample, energy))
+    energy[7] = 0.0
+    with pytest.raises(DataError, match=r"odd.h5: row 7 has no cell above the threshold of 0.001 GeV"):
+        cascade(with_cells(sample, energy))
+    with pytest.raises(DataError, match=r"no cell reaches the threshold of 1e\+06 GeV"):
+        cascade(sample, codec={"threshold": 1e6})
+    backward = {name: sample[name] for name in ("px", "py", "x", "y", "energy")}
+    with pytest.raises(DataError, match=r"condition pz, row 18: .*, but directions need it above 0"):
+        cascade(Sample(sample.schema, {**backward, "pz": -np.asarray(sample["pz"])}))
+
+
+def test_options_that_do_not_fit_are_refused():
+    sample = TOY.sample(50)
+    with pytest.raises(ConfigError, match=r"needs the energy below which a cell is empty; give codec\.threshold"):
+        cascade(sample, codec={"threshold": None})
+    with pytest.raises(ConfigError, match="impact: u is no condition; there are px, py, pz, x, y"):
+        cascade(sample, impact=("u", "v"))
+    with pytest.raises(ConfigError, match="a symmetric cascade needs a square image"):
+        cascade(sample, codec={"directions": []})
+    wide = Schema(sample.schema.condition, (Field("energy", "GeV", (4, 9)),))
+    energy = np.asarray(sample["energy"]).reshape(-1, 4, 9)
+    with pytest.raises(ConfigError, match=r"a symmetric cascade needs a square image.*set symmetric: false"):
+        cascade(with_cells(sample, energy, wide))
+    assert cascade(with_cells(sample, energy, wide), symmetric=False).prepared
+    deep = Schema(sample.schema.condition, (Field("energy", "GeV", (4, 3, 3)),))
+    with pytest.raises(ConfigError, match=r"one image of shape \(rows, columns\), got response fields of shape"):
+        cascade(with_cells(sample, energy.reshape(-1, 4, 3, 3), deep))
+    with pytest.raises(ConfigError, match="directions: q is no such field"):
+        cascade(sample, codec={"directions": [["px", "py", "q"]]})
