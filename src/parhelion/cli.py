@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from parhelion.commands.generating import generate
+from parhelion.commands.generating import assemble, generate
 from parhelion.commands.judging import validate
 from parhelion.commands.shared import (
     Json,
@@ -251,6 +251,7 @@ def fit_command(
 
 
 app.command()(generate)
+app.command()(assemble)
 app.command()(validate)
 
 

@@ -90,6 +90,68 @@ def generate(
         show({**result, "record": str(done.record_file), "content_sha256": done.record["content_sha256"]})
 
 
+def assemble(
+    model: Annotated[
+        str, typer.Argument(help="Package or surrogate of one particle; one a species: FIELD:VALUE=FILE,VALUE=FILE.")
+    ],
+    files: Annotated[list[str], typer.Argument(help="Files with one row a particle, those of an event together.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Output; the suffix says the format.")],
+    cells: Annotated[str, typer.Option(help="Cells of the detector in x and y, such as 384x312.")],
+    pitch: Annotated[float, typer.Option(help="Width of a cell, in the unit of the positions.")],
+    event: Annotated[str, typer.Option(help="Column with the event's number.")],
+    corner: Annotated[str | None, typer.Option(help="Lowest x,y of the detector; centred on 0 if not given.")] = None,
+    particle: Annotated[
+        str | None, typer.Option(help="Column with a number unique in its event; the position if not given.")
+    ] = None,
+    x: Annotated[str, typer.Option(help="Column with the particle's x.")] = "x",
+    y: Annotated[str, typer.Option(help="Column with the particle's y.")] = "y",
+    image: Annotated[str | None, typer.Option(help="Response that is the image, if there are several.")] = None,
+    sparse: Annotated[
+        float | None, typer.Option(help="Write cells above this energy, a row each, not whole images.")
+    ] = None,
+    seed: Seed = 1,
+    outside: Annotated[str, typer.Option(help="Particles outside the domain: refuse, clamp or flag.")] = "refuse",
+    tree: Tree = None,
+    compress: Annotated[bool, typer.Option(help="Compress the output; writing takes longer.")] = True,
+    overwrite: Overwrite = False,
+    quiet: Quiet = False,
+    as_json: Json = False,
+) -> None:
+    """Add up the responses to all particles of each event on the cells of a whole detector."""
+    from parhelion.deploy import OutsidePolicy
+    from parhelion.deploy.assemble import Grid, assemble_files
+
+    if outside not in get_args(OutsidePolicy):
+        msg = f"--outside {outside}: expected refuse, clamp or flag"
+        raise ConfigError(msg)
+    shape = _pair(cells, "x", int, "--cells")
+    low = None if corner is None else _pair(corner, ",", float, "--corner")
+    done = assemble_files(
+        model, files, out, Grid((int(shape[0]), int(shape[1])), pitch, low),
+        event=event, particle=particle, x=x, y=y, image=image, seed=seed,
+        outside=outside,  # type: ignore[arg-type]
+        sparse=sparse, tree=tree, overwrite=overwrite, compress=compress,
+    )  # fmt: skip
+    say = speaker(quiet, as_json)
+    say(f"{done.counts.beyond:,} of {done.particles:,} particles lie outside the trained domain")
+    share = done.lost / done.response if done.response else 0.0
+    say(f"{done.placed:,.6g} of {done.response:,.6g} lie on the detector, {share:.2%} fell off its edge")
+    say(f"{out}: {done.events:,} events of {done.particles:,} particles")
+    if as_json:
+        result = {"file": str(out), "events": done.events, "particles": done.particles, "seed": seed}
+        energy = {"response": done.response, "placed": done.placed, "lost": done.lost}
+        show({**result, **energy, "outside": done.counts.beyond})
+
+
+def _pair(text: str, separator: str, kind: type[int] | type[float], option: str) -> tuple[float, float]:
+    try:
+        first, second = (kind(part) for part in text.split(separator))
+    except ValueError:
+        msg = f"{option} {text}: expected two numbers, as {kind(3)}{separator}{kind(4)}"
+        raise ConfigError(msg) from None
+    return first, second
+
+
 def _members(given: list[str] | tuple[()]) -> dict[str, str]:
     members: dict[str, str] = {}
     for text in given:

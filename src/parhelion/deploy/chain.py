@@ -193,6 +193,11 @@ class Chain:
             raise ConfigError(msg)
         return len(self.steps)
 
+    @property
+    def drops_rows(self) -> bool:
+        """Whether rows that do not pass a condition are left out."""
+        return self._keep is not None
+
     def output_schema(self, given: Schema, *, outside: OutsidePolicy, replicas: int) -> Schema:
         """Fields of what `generate` gives for conditions with these fields."""
         own = {f.name for f in (*self.schema.fields, *self._variations, OUTSIDE)}

@@ -154,8 +154,8 @@ def generate_files(
     writer_for(target)
     # Absolute, since a worker elsewhere has a working directory of its own.
     inputs = [str(path.absolute()) for path in expand(files)]
-    recipe = _recipe(os.fspath(model), then, members or {}, keep)
-    _check_target(target, [*inputs, *recipe.paths], overwrite)
+    recipe = make_recipe(os.fspath(model), then, members or {}, keep)
+    require_other(target, [*inputs, *recipe.paths], overwrite)
     chain = recipe.chain()
     layout = condition_layout(chain.schema, inputs[0], tree=tree, event_id=event_id, drop=drop)
     folder = target.parent / f".{target.name}.parts"
@@ -298,13 +298,24 @@ def _silent(text: str) -> None:
     return
 
 
-def _recipe(model: str, then: Sequence[str], members: Mapping[str, str], keep: str | None) -> Recipe:
+def make_recipe(
+    model: str, then: Sequence[str] = (), members: Mapping[str, str] | None = None, keep: str | None = None
+) -> Recipe:
+    """Recipe from what a user gives: paths, or FIELD:VALUE=FILE,VALUE=FILE (see `generate_files`).
+
+    Raises
+    ------
+    ConfigError
+        A label or a value is no good.
+    DataError
+        A file is missing.
+    """
     steps = tuple(StepFiles.parse(text) for text in (model, *then))
-    for label in members:
+    for label in members or {}:
         if not label.isidentifier() and not label.isalnum():
             msg = f"member {label!r}: expected a label of letters, digits and underscores, for column names"
             raise ConfigError(msg)
-    others = tuple((label, StepFiles.parse(text)) for label, text in members.items())
+    others = tuple((label, StepFiles.parse(text)) for label, text in (members or {}).items())
     bare = Recipe(tuple(_absolute(s) for s in steps), tuple((label, _absolute(s)) for label, s in others), keep)
     return replace(bare, checksums=tuple((path, file_checksum(path)) for path in bare.paths))
 
@@ -313,7 +324,14 @@ def _absolute(step: StepFiles) -> StepFiles:
     return replace(step, paths=tuple((value, str(Path(path).absolute())) for value, path in step.paths))
 
 
-def _check_target(target: Path, sources: Sequence[str], overwrite: bool) -> None:
+def require_other(target: Path, sources: Sequence[str], overwrite: bool) -> None:
+    """Refuse an output that exists, or that is one of the inputs.
+
+    Raises
+    ------
+    WriteError
+        It does, or is.
+    """
     for source in sources:
         if target.resolve() == Path(source).resolve():
             msg = f"{target}: is an input too; choose another name for the output"
