@@ -127,8 +127,11 @@ class Dask(Executor):
             )
             raise ClusterError(msg) from error
         if future.status == "error":
-            if isinstance(error, ModuleNotFoundError):
-                msg = f"the Dask workers lack {error.name}; install parhelion on them as here"
+            cause: BaseException | None = error
+            while cause is not None and not isinstance(cause, ModuleNotFoundError):
+                cause = cause.__cause__
+            if cause is not None:
+                msg = f"the Dask workers or their scheduler lack {cause.name}; install parhelion there as here"
                 raise ClusterError(msg) from error
             raise error
 

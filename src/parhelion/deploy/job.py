@@ -271,7 +271,7 @@ def read_record(target: Path, part: Part) -> PartRecord:
         It cannot be read, or is of another part.
     """
     try:
-        with np.load(target, allow_pickle=False) as file:
+        with target.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             found = json.loads(str(file[_RECORD]))
         record = PartRecord(Part(**found["part"]), found["rows"], found["made"], found["outside"])
     except FileNotFoundError:
@@ -295,7 +295,7 @@ def load_part(job: Job, record: PartRecord) -> Sample:
     chain = job.recipe.chain()
     schema = chain.output_schema(job.layout.schema, outside=job.outside, replicas=job.replicas)
     try:
-        with np.load(target, allow_pickle=False) as file:
+        with target.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             columns: dict[str, Any] = {f.name: file[f"column_{i}"] for i, f in enumerate(schema.fields)}
             weight, event_id, group = file["weight"], file["event_id"], file["group"]
     except _UNREADABLE as error:
