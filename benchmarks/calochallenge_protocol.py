@@ -72,7 +72,7 @@ Comparable: the definitions of features, histograms, classifiers and estimators,
 null at the same number of showers (the halves of the reference).
 Not comparable: the values themselves. The published rows have 100,000 showers a sample, of the challenge's own Geant4
 set-up over its full range of energies; here {n:,} and {m:,} showers of another simulation. FPD as published keeps
-a bias that falls as 1/n, S is positive in the null and falls as 1/n, a classifier trained on fewer showers sees less (an
+a bias that falls as 1/n, S is positive in the null and falls as 1/n, a classifier of fewer showers sees less (an
 AUC near 0.5 from few showers is no merit), and batches smaller than the published ones change FPD and KPD."""
 KINDS = ("response", "energy", "centre_eta", "centre_phi", "width_eta", "width_phi", "sparsity", "centre_r", "width_r")
 

@@ -161,7 +161,7 @@ def test_validate_reads_formats_of_other_programs(tmp_path, monkeypatch, capsys)
         (
             "kind: ecal,",
             "kind: jets,",
-            r", line 11: observables\.0: 'jets' is no set of observables; choose one of ecal",
+            r", line 11: observables\.0: 'jets' is no set of observables; choose",
         ),
         ("rings: [0, 40, 80]", "rings: [40, 0]", r", line 11: .*rings: .*ascending"),
         ("rings:", "ring:", r", line 11: .*ring: this key is unknown"),

@@ -30,6 +30,7 @@ from parhelion.report import (
     save_figures,
     write_report,
 )
+from parhelion.report.showers import ShowerPictures, shower_pictures
 from parhelion.sample import Sample, Schema
 from parhelion.sections import FilesSource, SimulatorSource, StudentSection
 from parhelion.sources import make_samples
@@ -59,6 +60,7 @@ class Judgement:
     results: list[MetricResult]
     verdict: Verdict
     left_out: int
+    showers: tuple[ShowerPictures, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -264,7 +266,7 @@ class _Run:
                 train=self._training_rows(metrics),
             )
             verdict = judge(results, requirements, seen=self.config.loss_fields)
-        return Judgement(results, verdict, int(np.sum(~inside)))
+        return Judgement(results, verdict, int(np.sum(~inside)), shower_pictures(reference, kept))
 
     def _training_rows(self, metrics: Sequence[tuple[str, Any]]) -> Sample | None:
         """The training sample, where a metric compares with it."""
@@ -304,6 +306,7 @@ class _Run:
             verdict=done.surrogate.verdict,
             companions={} if done.student is None else {"One-pass student": done.student.verdict},
             results=done.surrogate.results,
+            showers=done.surrogate.showers,
             samples=[
                 _entry("training", train, config.data.train),
                 _entry("validation", validation, config.data.train),

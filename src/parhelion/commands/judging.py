@@ -57,6 +57,7 @@ def validate(
     from parhelion.config import load_study
     from parhelion.judgement import Roles, judge_files, parse_requirement
     from parhelion.report import ReportContent, SampleEntry, write_report
+    from parhelion.report.showers import shower_pictures
 
     loaded = None if study is None else load_study(study)
     roles = Roles(
@@ -89,7 +90,13 @@ def validate(
     if report is not None:
         title = f"{Path(generated).name} against {Path(reference).name}" if loaded is None else loaded.config.title
         samples = [SampleEntry.of("reference", found.reference), SampleEntry.of("generated", found.generated)]
-        content = ReportContent(title=title, verdict=found.verdict, results=found.results, samples=samples)
+        content = ReportContent(
+            title=title,
+            verdict=found.verdict,
+            results=found.results,
+            samples=samples,
+            showers=shower_pictures(found.reference, found.generated),
+        )
         write_report(report, content)
         say(f"report: {report}")
     for outcome in found.verdict.outcomes:

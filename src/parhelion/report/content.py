@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from parhelion.evaluation.result import MetricResult
+from parhelion.report.showers import ShowerPictures
 from parhelion.report.style import LABEL
 from parhelion.sample import Sample
 
@@ -124,6 +125,8 @@ class ReportContent:
         Verdicts on what was made beside the surrogate (its one-pass student), by name.
     results
         Metric results; their details make the figures.
+    showers
+        Showers of both samples at some energies, where responses are images (`showers.shower_pictures`).
     samples, surrogate, training
         What was trained on what.
     curves
@@ -151,6 +154,7 @@ class ReportContent:
     verdict: Verdict | None = None
     companions: Mapping[str, Verdict] = field(default_factory=dict)
     results: Sequence[MetricResult] = ()
+    showers: Sequence[ShowerPictures] = ()
     samples: Sequence[SampleEntry] = ()
     surrogate: SurrogateEntry | None = None
     training: TrainingEntry | None = None

@@ -19,6 +19,7 @@ from parhelion.report.families import (
     observables,
     physics,
     posterior,
+    showers,
     tails,
     training,
 )
@@ -27,6 +28,7 @@ from parhelion.report.pages import TRAINING
 # The page of each module's figures, and the function that makes them; of one page in this order.
 FAMILIES: Final[tuple[tuple[str, Callable[[ReportContent], Iterable[Entry]]], ...]] = (
     ("inference", inference.entries),
+    ("physics", showers.entries),
     ("physics", observables.entries),
     ("physics", physics.entries),
     ("classifiers", classifier.entries),
