@@ -38,3 +38,9 @@ def refuse_three(item: int) -> int:
         msg = "x.root: item 3 is bad"
         raise DataError(msg)
     return item**2
+
+
+def wait_and_square(item: int) -> int:
+    """Square, after a while."""
+    time.sleep(0.3)
+    return item**2
