@@ -7,6 +7,7 @@ value, statistical error, and what the literature or the geometry lets one expec
 from __future__ import annotations
 
 import argparse
+import os
 from pathlib import Path
 
 import matplotlib as mpl
@@ -100,7 +101,11 @@ def main() -> None:
     parser.add_argument("--scale", type=float, default=1.0, help="multiplies all numbers of showers")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--figures", type=Path, help="folder for the figures")
+    parser.add_argument("--tables", type=Path, help="other electromagnetic tables (a G4LEDATA) to compare with")
     options = parser.parse_args()
+    if options.tables is not None:
+        print(other_tables(options.tables, options.seed, options.scale))
+        return
     x0, critical, moliere = composite()
     print(describe(seed=options.seed, scale=options.scale, **engine().provenance()))
     print(f"\nlayers: X0 {10 * x0:.2f} mm, critical energy {critical:.2f} MeV, Moliere radius {10 * moliere:.1f} mm\n")
@@ -177,7 +182,7 @@ def mip_fraction() -> float:
 def further(sample: Sample, seed: int, scale: float, x0: float, moliere: float) -> str:
     """Lateral size, photons, angles: all at 10 GeV."""
     radius = radius_of_share(sample, 0.9)
-    dr = bootstrap(len(sample), lambda i: radius_of_share(sample.take(np.unique(i)), 0.9), seed, 10)
+    dr = bootstrap(len(sample), lambda i: radius_of_share(sample.take(i), 0.9), seed, 10)
     photons = showers(10, max(20, int(200 * scale)), seed + 1, particles=("gamma",))
     profile = {name: np.asarray(s["layers"], np.float64) for name, s in (("e", sample), ("g", photons))}
     t = {name: maximum(p.mean(axis=0), x0) for name, p in profile.items()}
@@ -249,6 +254,32 @@ def others(seed: int, scale: float) -> str:
                 "sigma / E [%]": f"{100 * s[0]:.2f} +- {100 * s[1]:.2f}",
                 "cells hit": f"{hits[0]:.0f} +- {hits[1]:.0f}",
                 "expectation": text,
+            }
+        )
+    return table(rows)
+
+
+def other_tables(folder: Path, seed: int, scale: float) -> str:
+    """Electrons of 10 GeV with the tables in use and with others."""
+    rows, x0 = [], composite()[0]
+    n = max(20, int(400 * scale))
+    for label, tables in (("in use", None), (folder.name, folder)):
+        if tables is not None:
+            os.environ["G4LEDATA"] = str(tables)
+        sample = showers(10, n, seed)
+        r, s = mean(response(sample)), spread(response(sample))
+        profile = np.asarray(sample["layers"], np.float64)
+        z = PITCH * np.arange(profile.shape[1]) + PLATES[0] + PLATES[1] / 2
+        depth = mean(profile @ z / profile.sum(axis=1) / x0)
+        radius = radius_of_share(sample, 0.9)
+        rows.append(
+            {
+                "tables": label,
+                "showers": n,
+                "visible / E": f"{r[0]:.4f} +- {r[1]:.4f}",
+                "sigma / E [%]": f"{100 * s[0]:.2f} +- {100 * s[1]:.2f}",
+                "mean depth [X0]": f"{depth[0]:.2f} +- {depth[1]:.2f}",
+                "radius with 90 % [cm]": f"{radius:.2f}",
             }
         )
     return table(rows)
