@@ -29,6 +29,8 @@ from parhelion.evaluation.classifier_weights import METRIC as CLASSIFIER_WEIGHTS
 from parhelion.evaluation.classifier_weights import ClassifierWeightsOptions
 from parhelion.evaluation.correlation import METRIC as CORRELATION
 from parhelion.evaluation.correlation import CorrelationOptions, correlation
+from parhelion.evaluation.curves import METRIC as CURVES
+from parhelion.evaluation.curves import CurveOptions
 from parhelion.evaluation.differential import METRIC as DIFFERENTIAL
 from parhelion.evaluation.differential import DifferentialOptions
 from parhelion.evaluation.distances import separation_power, wasserstein
@@ -49,6 +51,8 @@ from parhelion.evaluation.posterior import PosteriorOptions
 from parhelion.evaluation.prdc import METRIC as PRDC
 from parhelion.evaluation.prdc import PrdcOptions
 from parhelion.evaluation.registry import Metric
+from parhelion.evaluation.resolution import METRIC as RESOLUTION
+from parhelion.evaluation.resolution import ResolutionOptions
 from parhelion.evaluation.result import Bin, MetricResult, Quantity
 from parhelion.evaluation.sigma import METRIC as SIGMA
 from parhelion.evaluation.sigma import SigmaOptions
@@ -75,6 +79,7 @@ __all__ = [
     "ClassifierOptions",
     "ClassifierWeightsOptions",
     "CorrelationOptions",
+    "CurveOptions",
     "Cut",
     "DifferentialOptions",
     "EfficiencyOptions",
@@ -90,6 +95,7 @@ __all__ = [
     "PrdcOptions",
     "Quantity",
     "Requirement",
+    "ResolutionOptions",
     "SigmaOptions",
     "SlicedOptions",
     "StructureOptions",
@@ -130,6 +136,8 @@ METRICS: dict[str, Metric] = {
         BOUNDARIES,
         HISTOGRAMS,
         DIFFERENTIAL,
+        CURVES,
+        RESOLUTION,
         TAILS,
         FRECHET,
         KERNEL_DISTANCE,

@@ -9,6 +9,7 @@ from parhelion.report.content import ReportContent
 from parhelion.report.entries import Entry
 from parhelion.report.families import (
     amplification,
+    averages,
     classifier,
     classifier_weights,
     differential,
@@ -33,6 +34,7 @@ FAMILIES: Final[tuple[tuple[str, Callable[[ReportContent], Iterable[Entry]]], ..
     ("physics", physics.entries),
     ("classifiers", classifier.entries),
     ("classifiers", classifier_weights.entries),
+    ("distributions", averages.entries),
     ("distributions", histograms.entries),
     ("distributions", differential.entries),
     ("distances", distances.entries),
