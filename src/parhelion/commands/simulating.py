@@ -24,6 +24,12 @@ _COMMON: dict[str, Any] = {
         Annotated[int | None, typer.Option(min=1, help="Cores to use; all if not given.")],
         None,
     ),
+    "dask": (
+        Annotated[
+            str | None, typer.Option(help="Dask scheduler: tcp://HOST:PORT, its file (.json), local or local:N.")
+        ],
+        None,
+    ),
     "resume": (Annotated[bool, typer.Option("--resume", help="Go on with an interrupted simulation.")], False),
     "overwrite": (Overwrite, False),
     "quiet": (Quiet, False),
@@ -98,12 +104,14 @@ def _run(
     out: Path,
     seed: int,
     processes: int | None,
+    dask: str | None,
     resume: bool,
     overwrite: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
     from parhelion import io
+    from parhelion.executors import open_executor
     from parhelion.io.formats import writer_for
     from parhelion.progress import bar
     from parhelion.simulators import find
@@ -114,7 +122,10 @@ def _run(
     simulator = made(checked_options(made, options, "--"))
     require_new(out, overwrite)
     writer_for(out)
-    with nullcontext() if quiet else bar("simulating", n) as progress:
+    with (
+        open_executor(workers=processes, dask=dask) if dask else nullcontext() as executor,
+        nullcontext() if quiet else bar("simulating", n) as progress,
+    ):
         rows = simulate_to_file(
             simulator,
             n,
@@ -124,6 +135,7 @@ def _run(
             resume=resume,
             overwrite=overwrite,
             progress=progress,
+            executor=executor,
         )
     speaker(quiet, as_json)(f"{out}: {rows:,} rows")
     if as_json:

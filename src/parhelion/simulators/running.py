@@ -11,10 +11,12 @@ from typing import Any
 
 from parhelion import io
 from parhelion.errors import DataError, WriteError
+from parhelion.executors import Executor
 from parhelion.files import atomic_path
 from parhelion.provenance import versions
 from parhelion.sample import Sample
 from parhelion.simulators.base import Progress, Simulator
+from parhelion.simulators.elsewhere import simulate_by
 
 _JOB = "job.json"
 _PART = re.compile(r"part-(\d+)-(\d+)\.h5")
@@ -30,6 +32,7 @@ def simulate_to_file(
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress | None = None,
+    executor: Executor | None = None,
 ) -> int:
     """Simulate rows 0 to n - 1 and write them; the suffix says the format.
 
@@ -54,6 +57,8 @@ def simulate_to_file(
         Replace the file and whatever an interrupted simulation left.
     progress
         Called with (rows made, n).
+    executor
+        Simulate on its workers, one core each, instead of in this process; the rows are the same.
 
     Returns
     -------
@@ -88,13 +93,11 @@ def simulate_to_file(
         raise DataError(msg)
     if done < n:
         # Before anything is written: arguments out of range are found here.
-        chunks = simulator.simulate(
-            n - done,
-            seed=seed,
-            first=done,
-            processes=processes,
-            progress=None if progress is None else _shifted(progress, done, n),
-        )
+        shown = None if progress is None else _shifted(progress, done, n)
+        if executor is not None:
+            chunks = simulate_by(executor, simulator, n - done, seed=seed, first=done, progress=shown)
+        else:
+            chunks = simulator.simulate(n - done, seed=seed, first=done, processes=processes, progress=shown)
         with atomic_path(folder / _JOB) as temporary:
             temporary.write_text(json.dumps(job), encoding="utf-8")
         _write_parts(chunks, folder, done, n, simulator.part_rows)
