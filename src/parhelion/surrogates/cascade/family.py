@@ -13,7 +13,7 @@ from parhelion.errors import ConfigError, DataError
 from parhelion.sample import Sample
 from parhelion.surrogates.base import Batch, Draws, Loss, Surrogate, SurrogateConfig
 from parhelion.surrogates.cascade.pyramid import WHOLE, Level, Pyramid
-from parhelion.surrogates.cascade.splitter import Mixture, Splitter, scaled
+from parhelion.surrogates.cascade.splitter import Mixture, Splitter, scaled, uniform
 from parhelion.surrogates.codec import CodecConfig
 
 
@@ -249,8 +249,7 @@ class Cascade(Surrogate):
         """Cells (n, cells) from encoded conditions (n, features) and noise (n, noise_features), level by level."""
         oriented, turn = self._oriented(condition)
         n = len(condition)
-        uniform = torch.special.ndtr(noise[:, 0])
-        x = self.total_mixture.draw(self.total(oriented), uniform, noise[:, 1:2])
+        x = self.total_mixture.draw(self.total(oriented), uniform(noise[:, 0]), noise[:, 1:2])
         momentum = self._log_momentum(condition)
         total = torch.exp(x[:, 0] * self._spread(momentum) + self.total_scale[0] + momentum).clamp(min=self.threshold)
         here = torch.arange(self.pyramid.stride(0), device=noise.device) == self.pyramid.levels[0].centre.to(

@@ -73,14 +73,14 @@ class Mixture(nn.Module):
             score = score - 0.5 * z[i] ** 2 - on * (log_scale[..., i] + _HALF_LOG_2PI)
         return torch.logsumexp(score, dim=1)
 
-    def draw(self, features: Tensor, uniform: Tensor, z: Tensor) -> Tensor:
+    def draw(self, features: Tensor, at: Tensor, z: Tensor) -> Tensor:
         """Numbers (m, d) from a uniform number (m,), which chooses the component, and normal z (m, d).
 
         z is 0 for numbers that are not active: the others do not depend on it then.
         """
         d = self.numbers
         out = self.out(features).view(len(features), self.components, self.each)
-        chosen = choose(out[..., 0], uniform)[0]
+        chosen = choose(out[..., 0], at)[0]
         own = out.gather(1, chosen[:, None, None].expand(-1, 1, self.each))[:, 0]
         y: Tensor = own[:, 1 : 1 + d] + torch.exp(own[:, 1 + d : 1 + 2 * d].clamp(*_LOG_SCALE)) * z
         if not self.pairs:
@@ -91,13 +91,18 @@ class Mixture(nn.Module):
         return torch.stack(columns, dim=1)
 
 
-def choose(logit: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+def uniform(z: Tensor) -> Tensor:
+    """Uniform numbers in [0, 1] from standard normal ones, by a function that graphs of other programs have too."""
+    return 0.5 + 0.5 * torch.erf(z * math.sqrt(0.5))
+
+
+def choose(logit: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
     """Category of each row, shape (m,), by a uniform number; and what is left of it, again uniform, shape (m,).
 
     `logit` has shape (m, k): logarithms of probabilities up to a constant.
     """
     cumulative = torch.cumsum(torch.exp(logit - logit.amax(dim=1, keepdim=True)), dim=1)
-    u = uniform[:, None] * cumulative[:, -1:]
+    u = at[:, None] * cumulative[:, -1:]
     index = (u >= cumulative[:, :-1]).sum(dim=1, keepdim=True)
     ends = torch.nn.functional.pad(cumulative, (1, 0))
     low, high = ends.gather(1, index), ends.gather(1, index + 1)
@@ -226,7 +231,7 @@ class Splitter(nn.Module):
         at = self.find(both)
         h, energy = self._hidden(both, far, at)
         noise = noise.index_select(0, at.active)
-        pattern, rest = choose(self._logits(h, at, energy), torch.special.ndtr(noise[:, 0]))
+        pattern, rest = choose(self._logits(h, at, energy), uniform(noise[:, 0]))
         known = self.table.index_select(0, pattern)
         hit, free, lead, count = known[:, :4], known[:, 4:7], known[:, 7:10], known[:, 10]
         share = torch.sigmoid(self.mixture.draw(self._features(h, pattern), rest, noise[:, 1:] * free))
