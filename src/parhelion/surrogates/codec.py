@@ -259,7 +259,8 @@ class Codec(nn.Module):
         for j, values in self.categories:
             codes = torch.tensor(values, dtype=condition.dtype, device=condition.device)
             parts.append((condition[:, j : j + 1] == codes).to(torch.float32))
-        parts.append(self._ramps(scaled).to(torch.float32))
+        if len(self.ramp_column):
+            parts.append(self._ramps(scaled).to(torch.float32))
         if self.pattern.patterns > 1:
             one_hot = torch.nn.functional.one_hot(pattern, self.pattern.patterns)
             parts.append(one_hot.to(torch.float32))

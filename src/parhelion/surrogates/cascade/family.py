@@ -193,7 +193,7 @@ class Cascade(Surrogate):
         grid = torch.where(mirror_columns, grid.flip(2), grid)
         if not back:
             grid = torch.where(exchange, grid.transpose(1, 2), grid)
-        return grid.reshape(len(image), -1)
+        return grid.flatten(1)
 
     # ----------------------------------------------------------------- training
     def players(self) -> dict[str, list[nn.Parameter]]:
@@ -248,7 +248,7 @@ class Cascade(Surrogate):
     def generate(self, condition: Tensor, noise: Tensor) -> Tensor:
         """Cells (n, cells) from encoded conditions (n, features) and noise (n, noise_features), level by level."""
         oriented, turn = self._oriented(condition)
-        n = len(condition)
+        n = condition.shape[0]  # a graph that is exported keeps it open
         x = self.total_mixture.draw(self.total(oriented), uniform(noise[:, 0]), noise[:, 1:2])
         momentum = self._log_momentum(condition)
         total = torch.exp(x[:, 0] * self._spread(momentum) + self.total_scale[0] + momentum).clamp(min=self.threshold)

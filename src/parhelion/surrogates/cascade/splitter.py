@@ -55,7 +55,7 @@ class Mixture(nn.Module):
 
     def _split(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         d = self.numbers
-        out = self.out(features).view(len(features), self.components, self.each)
+        out = self.out(features).view(-1, self.components, self.each)
         return out[..., 0], out[..., 1 : 1 + d], out[..., 1 + d : 1 + 2 * d].clamp(*_LOG_SCALE), out[..., 1 + 2 * d :]
 
     def log_prob(self, features: Tensor, y: Tensor, active: Tensor) -> Tensor:
@@ -79,7 +79,7 @@ class Mixture(nn.Module):
         z is 0 for numbers that are not active: the others do not depend on it then.
         """
         d = self.numbers
-        out = self.out(features).view(len(features), self.components, self.each)
+        out = self.out(features).view(-1, self.components, self.each)
         chosen = choose(out[..., 0], at)[0]
         own = out.gather(1, chosen[:, None, None].expand(-1, 1, self.each))[:, 0]
         y: Tensor = own[:, 1 : 1 + d] + torch.exp(own[:, 1 + d : 1 + 2 * d].clamp(*_LOG_SCALE)) * z
@@ -242,7 +242,7 @@ class Splitter(nn.Module):
         left = _reflect(a[:, 0] * above + b[:, 0], above)
         pair = torch.stack([left, above - left], dim=1)
         first = _reflect(a[:, 1:] * pair + b[:, 1:], pair)
-        excess = torch.stack([first, pair - first], dim=2).view(len(above), 4)
+        excess = torch.stack([first, pair - first], dim=2).view(-1, 4)
         parts = ((excess + self.threshold) * hit).reshape(-1)
         return both.reshape(-1).scatter(0, _flat(both, self.parts, at), parts).view_as(both)
 
@@ -263,4 +263,4 @@ def _flat(both: Tensor, places: Tensor, at: At) -> Tensor:
 
 def _entries(both: Tensor, places: Tensor, at: At) -> Tensor:
     """Entries (m, p) of maps (n, both) at the places (B, p) of blocks."""
-    return both.reshape(-1).index_select(0, _flat(both, places, at)).view(len(at.row), places.shape[1])
+    return both.reshape(-1).index_select(0, _flat(both, places, at)).view(-1, places.shape[1])
