@@ -227,7 +227,7 @@ class Splitter(nn.Module):
         return torch.stack([first & second, hit[:, 0] & hit[:, 1], hit[:, 2] & hit[:, 3]], dim=1)
 
     def draw(self, both: Tensor, far: Tensor, noise: Tensor) -> Tensor:
-        """Maps (n, both) with the blocks' parts filled in, given standard normal noise (n B, 4)."""
+        """The same maps (n, both) with the blocks' parts filled in, given standard normal noise (n B, 4)."""
         at = self.find(both)
         h, energy = self._hidden(both, far, at)
         noise = noise.index_select(0, at.active)
@@ -244,7 +244,7 @@ class Splitter(nn.Module):
         first = _reflect(a[:, 1:] * pair + b[:, 1:], pair)
         excess = torch.stack([first, pair - first], dim=2).view(-1, 4)
         parts = ((excess + self.threshold) * hit).reshape(-1)
-        return both.reshape(-1).scatter(0, _flat(both, self.parts, at), parts).view_as(both)
+        return both.view(-1).scatter_(0, _flat(both, self.parts, at), parts).view_as(both)
 
 
 def _reflect(part: Tensor, whole: Tensor) -> Tensor:
