@@ -1,6 +1,9 @@
 """What every metric says of reference against reference: whether p-values are uniform and nulls are right.
 
-    python benchmarks/judge_null.py --toys 500 --rows 2000 --processes 2 [--only histograms differential]
+    python benchmarks/judge_null.py --toys 500 --rows 1000 --results null.jsonl [--only histograms differential]
+
+With --results, each metric's toys are appended to a file as they are done and not done again: the run can be stopped,
+continued and divided among several, and the tables are printed from the file.
 
 Each toy draws a reference of tracks (momentum, pseudorapidity, species; two responses) and a second sample of the same
 distribution: new responses at the same conditions (paired), or new rows (independent); with unit weights, or with
@@ -22,9 +25,12 @@ mark is expected by chance.
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
+import time
 from collections import Counter, defaultdict
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -35,6 +41,8 @@ from common import describe, table
 from parhelion.errors import ParhelionError
 from parhelion.evaluation import METRICS, AucMapOptions, AucPair, Cut, EfficiencyOptions
 from parhelion.evaluation.boundaries import BoundariesOptions, Law
+from parhelion.evaluation.curves import CurveOptions
+from parhelion.evaluation.resolution import ResolutionOptions
 from parhelion.evaluation.sigma import SigmaOptions
 from parhelion.evaluation.train_on_generated import Task, TrainOnGeneratedOptions
 from parhelion.sample import Field, Sample, Schema
@@ -54,6 +62,8 @@ OPTIONS: dict[str, Any] = {
     ),
     "sigma": SigmaOptions("Type", replicas=DRAWS),
     "train_on_generated": TrainOnGeneratedOptions((Task("Type"),), trees=20),
+    "curves": CurveOptions(("image",), replicas=DRAWS),
+    "resolution": ResolutionOptions("E", "P", bins=3, replicas=DRAWS),
     "boundaries": BoundariesOptions((Law("at most 2", "DLLk", "<=", 2.0),), replicas=DRAWS),
 }
 # Options that any metric may have; the rest keep their defaults.
@@ -62,6 +72,8 @@ COMMON: dict[str, Any] = {"replicas": DRAWS, "bins": 10, "trees": 20, "train_nul
 # mean 1 for signal and 0 for background.
 PEAK = np.linalg.solve([[0.95, 0.05], [0.3, 0.7]], [1.0, 0.0])
 POSTERIOR_DRAWS = 30
+# A vector and a positive number, which only the metrics on such things see.
+EXTRA = {"curves": (Field("image", shape=(4,)),), "resolution": (Field("E"),)}
 SETTINGS = [(paired, signed) for paired in (True, False) for signed in (False, True)]
 
 
@@ -120,6 +132,16 @@ def truths(rows: int, seed: int, *, signed: bool) -> tuple[Sample, Sample]:
     )
 
 
+def with_extra(sample: Sample, name: str, seed: int) -> Sample:
+    """Add the fields that a metric compares and others do not have, functions of the responses and of chance."""
+    if name not in EXTRA:
+        return sample
+    rng = np.random.default_rng([seed, 3])
+    scale = np.exp(0.3 * np.asarray(sample["DLLk"]))
+    values = scale[:, None] * rng.gamma(3.0, size=(len(sample), 4)) if name == "curves" else scale * 5
+    return sample.with_extra(EXTRA[name][0], values)
+
+
 def options_of(name: str) -> Any:
     if name in OPTIONS:
         return OPTIONS[name]
@@ -136,6 +158,7 @@ def one_toy(seed: int, name: str, rows: int, paired: bool, signed: bool) -> tupl
         generated = again(reference, seed, signed=signed)
     else:
         generated = draw(rows, 10**6 + seed, signed=signed, first_id=10**8)
+    reference, generated = with_extra(reference, name, seed), with_extra(generated, name, 10**6 + seed)
     metric = METRICS[name]
     extra = {"train": draw(rows, 2 * 10**6 + seed, signed=signed, first_id=2 * 10**8)} if metric.needs_train else {}
     try:
@@ -169,38 +192,82 @@ def line(name: str, key: str, found: list[tuple[Any, ...]], band: tuple[float, f
     return row
 
 
+def key_of(name: str, args: argparse.Namespace, paired: bool, signed: bool) -> dict[str, Any]:
+    """What a run of toys depends on."""
+    return {
+        "metric": name,
+        "rows": args.rows,
+        "toys": args.toys,
+        "seed": args.seed,
+        "paired": paired,
+        "signed": signed,
+    }
+
+
+def toys_of(name: str, args: argparse.Namespace, paired: bool, signed: bool, pool: Any) -> dict[str, Any]:
+    """All toys of a metric in one setting."""
+    start = time.perf_counter()
+    job = partial(one_toy, name=name, rows=args.rows, paired=paired, signed=signed)
+    found: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
+    errors = []
+    for quantities, error in pool.imap(job, range(args.seed * 10_000, args.seed * 10_000 + args.toys)):
+        errors += [error] * bool(error)
+        for key, numbers in quantities.items():
+            found[key].append(tuple(float(number) for number in numbers))
+    seconds = time.perf_counter() - start
+    return {**key_of(name, args, paired, signed), "found": found, "errors": errors, "seconds": round(seconds, 1)}
+
+
+def show(done: list[dict[str, Any]], paired: bool, signed: bool) -> None:
+    """Print the table of one setting."""
+    chosen = [entry for entry in done if entry["paired"] == paired and entry["signed"] == signed]
+    if not chosen:
+        return
+    toys = max(entry["toys"] for entry in chosen)
+    low, high = binom.interval(0.99, toys, 0.05)
+    print(f"\n{'paired' if paired else 'independent'}, {'signed' if signed else 'unit'} weights; ", end="")
+    print(f"99 % band of p <= 0.05: {low / toys:.3f} to {high / toys:.3f} ({toys} toys)")
+    lines = []
+    for entry in chosen:
+        for key, numbers in entry["found"].items():
+            low, high = binom.interval(0.99, len(numbers), 0.05)
+            band = (low / len(numbers), high / len(numbers))
+            lines.append({**line(entry["metric"], key, numbers, band), "rows": entry["rows"], "toys": len(numbers)})
+    if lines:
+        print(table(lines))
+    for entry in chosen:
+        if entry["errors"]:
+            print(f"{entry['metric']} refused {len(entry['errors'])} of {entry['toys']} toys: {entry['errors'][0]}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--toys", type=int, default=500)
-    parser.add_argument("--rows", type=int, default=2000)
+    parser.add_argument("--rows", type=int, default=1000)
     parser.add_argument("--only", nargs="+", default=list(METRICS), choices=list(METRICS), metavar="METRIC")
+    parser.add_argument("--setting", choices=("paired", "independent"), help="one of the two; both if not given")
+    parser.add_argument("--results", type=Path, help="file of toys done, JSON lines; continued if it exists")
+    parser.add_argument("--show", action="store_true", help="only print the tables of the file")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
-    print(describe(toys=args.toys, rows=args.rows, seed=args.seed, processes=args.processes))
-    seeds = range(args.seed * 10_000, args.seed * 10_000 + args.toys)
+    print(describe(seed=args.seed, processes=args.processes))
+    done = []
+    if args.results is not None and args.results.exists():
+        done = [json.loads(text) for text in args.results.read_text(encoding="utf-8").splitlines()]
+    settings = [s for s in SETTINGS if args.setting is None or s[0] == (args.setting == "paired")]
     with multiprocessing.get_context("spawn").Pool(args.processes, torch.set_num_threads, (1,)) as pool:
-        for paired, signed in SETTINGS:
-            lines, refused = [], []
-            for name in args.only:
-                job = partial(one_toy, name=name, rows=args.rows, paired=paired, signed=signed)
-                collected: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
-                errors = []
-                for quantities, error in pool.imap_unordered(job, seeds):
-                    errors += [error] * bool(error)
-                    for key, numbers in quantities.items():
-                        collected[key].append(numbers)
-                for key, found in collected.items():
-                    low, high = binom.interval(0.99, len(found), 0.05)
-                    lines.append(line(name, key, found, (low / len(found), high / len(found))))
-                if errors:
-                    refused.append(f"{name} refused {len(errors)} of {args.toys} toys: {errors[0]}")
-            low, high = binom.interval(0.99, args.toys, 0.05)
-            print(f"\n{'paired' if paired else 'independent'}, {'signed' if signed else 'unit'} weights; ", end="")
-            print(f"99 % band of p <= 0.05: {low / args.toys:.3f} to {high / args.toys:.3f}")
-            if lines:
-                print(table(lines), flush=True)
-            print("\n".join(refused), flush=True)
+        for name in () if args.show else args.only:
+            for paired, signed in settings:
+                wanted = key_of(name, args, paired, signed)
+                if any(all(entry[key] == value for key, value in wanted.items()) for entry in done):
+                    continue
+                done.append(toys_of(name, args, paired, signed, pool))
+                if args.results is not None:
+                    with args.results.open("a", encoding="utf-8") as file:
+                        file.write(json.dumps(done[-1]) + "\n")
+    for paired, signed in settings:
+        show(done, paired, signed)
 
 
 if __name__ == "__main__":
