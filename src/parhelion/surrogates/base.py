@@ -176,6 +176,11 @@ class Surrogate(nn.Module, ABC):
         """Parameters of which training keeps an exponential moving average for sampling."""
         return []
 
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """Observables that the loss itself compares; a study names them as its `loss_fields`."""
+        return ()
+
     # ----------------------------------------------------------------- sampling
     @property
     @abstractmethod
@@ -190,6 +195,13 @@ class Surrogate(nn.Module, ABC):
     @abstractmethod
     def generate(self, condition: Tensor, noise: Tensor) -> Tensor:
         """Network-space responses (n, d) from encoded conditions (n, features) and noise (n, noise_features)."""
+
+    def graph(self, condition: Tensor, noise: Tensor) -> Tensor:
+        """As `generate`, in operations that an exported graph has; a family whose `generate` uses others overrides it.
+
+        Sizes that depend on the number of rows are taken from shapes (``x.shape[0]``), not from ``len``.
+        """
+        return self.generate(condition, noise)
 
     @torch.no_grad()
     def sample(self, condition: Tensor, noise: Tensor) -> Tensor:

@@ -11,7 +11,15 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from parhelion.surrogates.objectives.adversarial import JensenShannon, LeastSquares, Wasserstein, WassersteinClipping
-from parhelion.surrogates.objectives.auxiliary import AUXILIARY, AuxiliaryTerm, PullingAway, Regressor, Scene, voice
+from parhelion.surrogates.objectives.auxiliary import (
+    AUXILIARY,
+    AuxiliaryConfig,
+    AuxiliaryTerm,
+    PullingAway,
+    Regressor,
+    Scene,
+    voice,
+)
 from parhelion.surrogates.objectives.base import Critic, Judged, NetworkConfig, Objective
 from parhelion.surrogates.objectives.cramer import Cramer
 from parhelion.surrogates.objectives.energy_based import EnergyBased
@@ -48,6 +56,7 @@ __all__ = [
     "AnyAuxiliary",
     "AnyObjective",
     "AnyPenalty",
+    "AuxiliaryConfig",
     "AuxiliaryTerm",
     "Critic",
     "Judged",

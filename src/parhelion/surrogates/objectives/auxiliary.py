@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn.functional import huber_loss
 
 from parhelion.networks import MLP
+from parhelion.surrogates.codec import Codec
 from parhelion.surrogates.objectives.base import NetworkConfig, scale_for_depth
 from parhelion.surrogates.objectives.energy_based import pulling_away
 
@@ -30,6 +31,8 @@ class Scene:
         Shape (b, d), 1 where an entry is free.
     code
         The critic's code of the generated events, shape (b, m).
+    other
+        Second, independent generated responses, shape (b, d), where a term needs them.
     """
 
     real: Tensor
@@ -37,6 +40,7 @@ class Scene:
     condition: Tensor
     active: Tensor
     code: Tensor
+    other: Tensor | None = None
 
 
 class AuxiliaryTerm(nn.Module, ABC):
@@ -45,8 +49,14 @@ class AuxiliaryTerm(nn.Module, ABC):
     weighted: ClassVar[bool] = True
     """True where the term estimates an expectation over the sample, which signed weights multiply."""
 
+    fakes: ClassVar[int] = 1
+    """Independent generated events that a row needs."""
+
     learning_steps: int = 0
     """Generator steps during which the term's own parameters learn; it speaks to the generator afterwards."""
+
+    def fit(self, real: Tensor, condition: Tensor, weight: Tensor) -> None:
+        """Take scales from real responses (b, d), conditions (b, features) and weights (b,) before training."""
 
     @abstractmethod
     def events(self, scene: Scene) -> Tensor:
@@ -70,9 +80,14 @@ class AuxiliaryConfig(BaseModel, ABC):
 
     weight: float = Field(1.0, gt=0)
 
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """Observables that the term compares: no test of the surrogate any more."""
+        return ()
+
     @abstractmethod
-    def make(self, width: int, features: int) -> AuxiliaryTerm:
-        """Term for responses (b, width) and encoded conditions (b, features)."""
+    def make(self, width: int, features: int, codec: Codec | None = None) -> AuxiliaryTerm:
+        """Term for responses (b, width) and encoded conditions (b, features); `codec` gives physical units."""
 
 
 class PullingAwayTerm(AuxiliaryTerm):
@@ -95,7 +110,7 @@ class PullingAway(AuxiliaryConfig):
     kind: Literal["pulling_away"] = "pulling_away"
     weight: float = Field(0.1, gt=0)
 
-    def make(self, width: int, features: int) -> AuxiliaryTerm:
+    def make(self, width: int, features: int, codec: Codec | None = None) -> AuxiliaryTerm:
         """Make the term."""
         return PullingAwayTerm()
 
@@ -138,7 +153,7 @@ class Regressor(AuxiliaryConfig):
     network: NetworkConfig = NetworkConfig(depth=3)
     learning_steps: int = Field(2_000, ge=1)
 
-    def make(self, width: int, features: int) -> AuxiliaryTerm:
+    def make(self, width: int, features: int, codec: Codec | None = None) -> AuxiliaryTerm:
         """Make the term."""
         return RegressorTerm(width, features, self.network, self.learning_steps)
 
