@@ -270,7 +270,7 @@ class Codec(nn.Module):
         """Which response entries are free, shape (n, d), bool, given encoded conditions (n, features)."""
         free = self.pattern.table == FREE
         if self.pattern.trivial:
-            return free.expand(len(encoded), -1)
+            return free.expand(encoded.shape[0], -1)
         return encoded[:, -self.pattern.patterns :] @ free.to(encoded.dtype) > 0.5
 
     def kinematics(self, encoded: Tensor) -> Tensor:

@@ -103,7 +103,7 @@ class Matching(Surrogate):
 
     def _advance(self, x: Tensor, t: float, h: float, condition: Tensor) -> Tensor:
         def v(x: Tensor, t: float) -> Tensor:
-            return self.velocity(x, torch.full((len(x), 1), t, device=x.device), condition)
+            return self.velocity(x, torch.full((x.shape[0], 1), t, device=x.device), condition)
 
         k1 = v(x, t)
         if self.config.solver == "euler":

@@ -97,7 +97,13 @@ class Quantile(Transform):
 
     def inverse(self, y: Tensor) -> Tensor:
         """Normal to physical, shape (n, width)."""
-        return _interpolate(y, self.y_knots, self.x_knots)[0]
+        # The points are at equal steps of y: no search, and nothing that an exported graph lacks.
+        first = self.y_knots[:, 0]
+        place = (y - first) * ((self.knots - 1) / (self.y_knots[:, -1] - first))
+        index = torch.floor(place).long().clamp(0, self.knots - 2)
+        table = index + self.knots * torch.arange(self.width, device=y.device)
+        rise = torch.nn.functional.pad(self.x_knots.diff(dim=1), (0, 1)).flatten()
+        return self.x_knots.flatten()[table] + rise[table] * (place - index)
 
     def log_det(self, x: Tensor) -> Tensor:
         """Logarithm of the local slope."""
