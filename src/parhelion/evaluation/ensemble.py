@@ -8,6 +8,11 @@ is the part of the finite training sample. The total covariance is that of the s
 The rows that a member generates fluctuate too, and that is no model uncertainty. Members therefore predict on two
 disjoint halves of the conditions: the covariance over members between a bin in one half and a bin in the other has no
 contribution from generation, since the halves share none.
+
+A covariance from few members is itself uncertain, which makes large chi2 more frequent than the chi2 distribution says
+(Hotelling 1931 for a covariance that is wholly estimated; Hartlap, Simon & Schneider 2007 for the bias of its inverse).
+Here a part of the covariance is estimated with shrinkage and a part is known, so the null is drawn: ensembles of as
+many members, with the measured covariance as the truth, each judged in the same way.
 """
 
 from __future__ import annotations
@@ -20,7 +25,7 @@ from scipy.stats import t as student
 
 from parhelion.errors import ConfigError, ShapeError
 from parhelion.evaluation.comparison import Comparison
-from parhelion.evaluation.distances import merge_bins, shape_chi2
+from parhelion.evaluation.distances import Chi2, merge_bins, shape_chi2
 from parhelion.evaluation.null import safe_ratio, tail_probability
 from parhelion.evaluation.result import MetricResult, Quantity
 from parhelion.evaluation.shares import difference_of_shares, joint_influence, shape_quantity, shares
@@ -30,7 +35,12 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 NAME = "ensemble"
+LEAST_MEMBERS = 5
+"""Fewer members say too little of a covariance: a chi2 with theirs does not hold its level."""
+
 _DRAWS = 4000
+_NULL_DRAWS = 400
+_TAIL_DRAWS = 40
 
 
 @dataclass(frozen=True)
@@ -45,6 +55,8 @@ class ModelCovariance:
         Covariance of one surrogate's prediction by training sample and seed, shape (B, B), positive semidefinite.
     seed_part, data_part
         Its part by the seed and by the finite training sample; None without members that vary by the seed alone.
+    generation
+        Covariance of one half's shares by the generation of the members' rows, shape (B, B).
     trace, trace_error
         Sum of the variances as measured and its standard error: unbiased, so below 0 where the model varies less than
         can be seen.
@@ -56,6 +68,7 @@ class ModelCovariance:
     total: FloatArray
     seed_part: FloatArray | None
     data_part: FloatArray | None
+    generation: FloatArray
     trace: float
     trace_error: float
     members: int
@@ -99,6 +112,7 @@ def binned_covariance(
         total=_positive(covariance),
         seed_part=seed_part,
         data_part=data_part,
+        generation=_generation(whole, shrink),
         trace=float(np.trace(covariance)),
         trace_error=error,
         members=len(whole),
@@ -135,6 +149,62 @@ def _covariance(p: FloatArray, shrink: bool) -> tuple[FloatArray, float]:
         share = min(1.0, float(np.sum(variance[off])) / size) if size > 0 else 0.0
         covariance = np.where(off, (1 - share) * covariance, covariance)
     return covariance, error
+
+
+def _generation(p: FloatArray, shrink: bool) -> FloatArray:
+    """Covariance of generation in one half: what the two halves of a member do not share."""
+    apart = (p[:, 0] - p[:, 1]) / np.sqrt(2.0)
+    return _positive(_covariance(np.stack([apart, apart], axis=1), shrink)[0])
+
+
+def null_of_members(
+    model: ModelCovariance, statistical: FloatArray, rng: np.random.Generator, *, draws: int = _NULL_DRAWS
+) -> FloatArray:
+    """Draws of chi2 where nothing differs, with the model's covariance from as many members, shape (draws,).
+
+    Parameters
+    ----------
+    model
+        What the members said, taken for the truth.
+    statistical
+        Covariance of the difference by the statistics of the two samples, shape (B, B).
+    rng
+        Source of the draws.
+    draws
+        Their number.
+    """
+    roots = [_root(matrix) for matrix in (statistical + model.total, model.total, model.generation)]
+    count = len(statistical)
+    found = np.empty(draws)
+    for k in range(draws):
+        difference = roots[0] @ rng.normal(size=count)
+        members = (rng.normal(size=(model.members, count)) @ roots[1].T)[:, None]
+        members = members + rng.normal(size=(model.members, 2, count)) @ roots[2].T
+        found[k] = shape_chi2(difference, statistical + _positive(_covariance(members, shrink=True)[0])).value
+    return found
+
+
+def _root(matrix: FloatArray) -> FloatArray:
+    values, vectors = np.linalg.eigh(matrix)
+    found: FloatArray = vectors * np.sqrt(np.maximum(values, 0.0))
+    return found
+
+
+def _chi2_quantity(chi2: Chi2, null: FloatArray) -> Quantity:
+    """Chi2/ndf with null and p-value from draws, beyond the outermost ones with a power law.
+
+    A power law is the tail of Hotelling's distribution, and heavier than any other that can occur here.
+    """
+    plain = shape_quantity(chi2)
+    if chi2.ndf == 0:
+        return plain
+    p_value = tail_probability(chi2.value, null)
+    outer = np.sort(null)[-_TAIL_DRAWS:]
+    if chi2.value > outer[_TAIL_DRAWS // 2]:
+        index = float(np.mean(np.log(outer[1:] / outer[0])))
+        p_value = len(outer) / len(null) * float((chi2.value / outer[0]) ** (-1 / index))
+    mean, spread = float(np.mean(null)) / chi2.ndf, float(np.std(null, ddof=1)) / chi2.ndf
+    return Quantity(plain.value, max(plain.error, spread), mean, spread, p_value)
 
 
 def _positive(matrix: FloatArray) -> FloatArray:
@@ -180,8 +250,8 @@ def ensemble_result(
 
     Neighbouring bins are joined until each has `min_effective` effective rows. The statistical covariance is that of
     the difference of the two samples, paired rows included (see `comparison`); the model's is `binned_covariance`. The
-    null of chi2/ndf is that of the chi2 distribution, the null of `coverage` its mean and spread over draws from the
-    total covariance. The covariance of few members is itself uncertain: its null is approximate below about ten.
+    null of chi2/ndf is drawn with the uncertainty of a covariance from few members (`null_of_members`), that of
+    `coverage` is its mean and spread over draws from the total covariance.
 
     Parameters
     ----------
@@ -206,7 +276,8 @@ def ensemble_result(
         within one total standard error (p-value: probability of less). Details: ``field``, ``unit``, ``category``,
         ``edges`` (B + 1), ``members``, ``seed_members``, and per joined bin ``reference``, ``generated``, ``mean``
         (of the members), ``statistical_error``, ``model_error``, ``seed_error``, ``pull``; ``bins`` (joined bin of each
-        bin, B + 2), ``chi2``, ``ndf``, ``chi2_statistical`` (without the model) and ``covariance`` of the model.
+        bin, B + 2), ``chi2``, ``ndf``, ``chi2_statistical`` (without the model), ``covariance`` of the model and
+        ``statistical_covariance``, both between joined bins.
     """
     reference, generated = comparison.reference, comparison.generated
     cells = tuple(
@@ -225,6 +296,8 @@ def ensemble_result(
     statistical = join @ statistics.covariance() @ join.T
     total = statistical + model.total
     chi2, alone = shape_chi2(difference, total), shape_chi2(difference, statistical)
+    rng = np.random.default_rng(seed)
+    null = null_of_members(model, statistical, rng)
     where = field.name if label is None else f"{field.name}, {by} = {label}"
     seeds = 0 if seed_predictions is None else len(seed_predictions)
     return MetricResult(
@@ -232,9 +305,9 @@ def ensemble_result(
         on=where,
         main="chi2_ndf",
         quantities={
-            "chi2_ndf": shape_quantity(chi2),
+            "chi2_ndf": _chi2_quantity(chi2, null),
             "model_share": _model_share(model, statistical),
-            "coverage": _coverage(difference, total, np.random.default_rng(seed)),
+            "coverage": _coverage(difference, total, rng),
         },
         details={
             **comparison.describe(),
@@ -256,6 +329,7 @@ def ensemble_result(
             "ndf": chi2.ndf,
             "chi2_statistical": alone.value,
             "covariance": model.total,
+            "statistical_covariance": statistical,
             "caption": (
                 f"Distribution of {field.title}{f' for {by} = {label}' if label else ''} with the model uncertainty of "
                 f"{model.members} members trained on bootstrapped samples."
@@ -279,9 +353,7 @@ def _model_share(model: ModelCovariance, statistical: FloatArray) -> Quantity:
 
 def _coverage(difference: FloatArray, total: FloatArray, rng: np.random.Generator) -> Quantity:
     value = covered_share(difference, total)
-    values, vectors = np.linalg.eigh(total)
-    root = vectors * np.sqrt(np.maximum(values, 0.0))
-    null = _covered(rng.normal(size=(_DRAWS, len(values))) @ root.T, total)
+    null = _covered(rng.normal(size=(_DRAWS, len(total))) @ _root(total).T, total)
     spread = float(np.std(null, ddof=1))
     # Too small a share is what is wrong.
     return Quantity(value, spread, float(np.mean(null)), spread, tail_probability(-value, -null))
