@@ -41,7 +41,7 @@ def check_fields(study: LoadedStudy, schema: Schema) -> None:
     """
     document = study.document
     try:
-        SURROGATES[study.family](schema, study.surrogate)
+        compared = SURROGATES[study.family](schema, study.surrogate).compared
     except ParhelionError as error:
         raise document.error(("surrogate", "codec"), str(error)) from error
     sets = _built_sets(study, schema)
@@ -52,6 +52,13 @@ def check_fields(study: LoadedStudy, schema: Schema) -> None:
         _check_metric(entry, ("metrics", index), seen[on_response], document)
     for index, name in enumerate(study.config.loss_fields):
         _require(name, both, document, ("loss_fields", index))
+    hidden = [name for name in compared if name not in study.config.loss_fields]
+    if hidden:
+        msg = (
+            f"the surrogate's loss compares {hidden[0]}, which is then no test of it: name it in the study's loss_fields "
+            f"(loss_fields: [{', '.join(compared)}])"
+        )
+        raise document.error(("surrogate", "auxiliary"), msg)
     section = study.config.data.splot
     if section is not None:
         where = ("data", "splot")

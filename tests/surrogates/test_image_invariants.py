@@ -22,6 +22,17 @@ TOY = ShowerToy()
 # Options of small networks, one test case each; a family of other fields names a toy of its own in TOYS.
 SMALL: dict[str, list[dict[str, Any]]] = {
     "cascade": [{"core_width": 8, "width": 8, "components": 2}, {"core_width": 8, "width": 8, "symmetric": False}],
+    "image_gan": [
+        {
+            "generator": {"latent": 6, "channels": [8, 6, 4]},
+            "critic": {"channels": [4, 6], "width": 16},
+            "critic_steps": 2,
+            "auxiliary": [
+                {"kind": "image_regressor", "channels": [4], "width": 8, "learning_steps": 2},
+                {"kind": "statistics"},
+            ],
+        }
+    ],
 }
 TOYS: dict[str, Any] = {}
 CASES = [(kind, i) for kind, family in SURROGATES.items() if family.images for i in range(len(SMALL.get(kind, [{}])))]

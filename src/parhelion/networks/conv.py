@@ -103,22 +103,24 @@ class Upsampling(nn.Module):
 
 
 class Cut(nn.Module):
-    """Numbers below a threshold, one a column, become exactly 0, (n, d) -> (n, d).
+    """Numbers below a threshold, one a column, become exactly 0, (n, d) -> (n, d); those above a ceiling become it.
 
     What training sees is what sampling gives: real images have exact zeros, and a critic finds any image that has none.
     The gradient is that of a leaky rectifier instead, so that an empty cell can still learn to have energy.
     """
 
     threshold: Tensor
+    ceiling: Tensor
 
     def __init__(self, width: int, *, slope: float = 0.1) -> None:
         super().__init__()
         self.slope = slope
         self.register_buffer("threshold", torch.zeros(width))
+        self.register_buffer("ceiling", torch.tensor(torch.finfo(torch.float32).max))
 
     def forward(self, x: Tensor) -> Tensor:
         """Cut (n, d)."""
-        kept = torch.where((x >= self.threshold) & (x > 0), x, torch.zeros_like(x))
+        kept = torch.where((x >= self.threshold) & (x > 0), torch.minimum(x, self.ceiling), torch.zeros_like(x))
         if not torch.is_grad_enabled() or not x.requires_grad:
             return kept
         leaky = nn.functional.leaky_relu(x, self.slope)

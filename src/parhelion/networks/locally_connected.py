@@ -94,7 +94,7 @@ def resized(x: Tensor, shape: tuple[int, int]) -> Tensor:
                 sizes[axis + 1] = size // now
                 x = x.unsqueeze(axis + 1).expand(sizes).flatten(axis, axis + 1)
         elif now % size == 0:
-            x = x.unflatten(axis, (size, now // size)).mean(dim=axis + 1)
+            x = x.reshape(*x.shape[:axis], size, now // size, *x.shape[axis + 1 :]).mean(dim=axis + 1)
         else:
             msg = f"an image with {now} cells along an axis cannot be resized to {size}: neither is a multiple"
             raise ShapeError(msg)

@@ -9,10 +9,11 @@ from parhelion.surrogates.cascade import Cascade
 from parhelion.surrogates.codec import Codec, CodecConfig, StructureConfig
 from parhelion.surrogates.flow import Flow
 from parhelion.surrogates.gan import Gan
+from parhelion.surrogates.image_gan import ImageGan
 from parhelion.surrogates.library import Library
 from parhelion.surrogates.matching import Matching, Student
 
-SURROGATES: dict[str, type[Surrogate]] = {s.kind: s for s in (Matching, Student, Flow, Library, Gan, Cascade)}
+SURROGATES: dict[str, type[Surrogate]] = {s.kind: s for s in (Matching, Student, Flow, Library, Gan, Cascade, ImageGan)}
 
 
 def load(path: str | os.PathLike[str]) -> Surrogate:
@@ -29,6 +30,7 @@ __all__ = [
     "Draws",
     "Flow",
     "Gan",
+    "ImageGan",
     "Library",
     "Loss",
     "Matching",

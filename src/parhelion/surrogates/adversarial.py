@@ -227,7 +227,7 @@ class Adversarial(Surrogate):
             events = objective.generator_events(real, fakes)
             if not self.terms:
                 return Loss(events)
-            first, *others = (part * active for part in fake.split(len(batch)))
+            first, *others = (part * active for part in torch.split(fake, len(batch)))
             scene = Scene(batch.response, first, batch.condition, active, fakes[0].code, others[0] if others else None)
             penalty = events.new_zeros(())
             logs: dict[str, Tensor] = {}

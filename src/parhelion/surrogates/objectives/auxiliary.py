@@ -72,12 +72,15 @@ class AuxiliaryConfig(BaseModel, ABC):
 
     Attributes
     ----------
+    kind
+        Name of the term.
     weight
         Factor of the term in the generator's loss.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    kind: str
     weight: float = Field(1.0, gt=0)
 
     @property

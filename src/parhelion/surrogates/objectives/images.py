@@ -1,0 +1,151 @@
+"""Auxiliary terms of generators of images: regressor, statistics of showers, energy."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.functional import huber_loss
+
+from parhelion.errors import ConfigError
+from parhelion.networks.conv import Downsampling, scale_convolutions
+from parhelion.surrogates.codec import Codec
+from parhelion.surrogates.objectives.auxiliary import AuxiliaryConfig, AuxiliaryTerm, Scene
+from parhelion.surrogates.objectives.statistics import Plane, Statistic, energy_score, statistics
+
+_SLOPE = 0.2
+
+
+def image_shape(codec: Codec) -> tuple[int, ...]:
+    """Shape of the one image that a codec's responses are.
+
+    Raises
+    ------
+    ConfigError
+        The response is not one field with one to three axes.
+    """
+    shapes = [f.shape for f in codec.schema.response]
+    if len(shapes) != 1 or not 1 <= len(shapes[0]) <= 3:
+        msg = f"expected one response field that is an image of one to three axes, got fields of shape {shapes}"
+        raise ConfigError(msg)
+    return shapes[0]
+
+
+def _needed(codec: Codec | None, kind: str) -> Codec:
+    if codec is None:
+        msg = f"auxiliary term {kind} is for surrogates of images"
+        raise ConfigError(msg)
+    return codec
+
+
+class ImageRegressorTerm(AuxiliaryTerm):
+    """Huber distance between the condition and what a convolutional regressor, learned on real images, reads off."""
+
+    def __init__(self, codec: Codec, features: int, channels: tuple[int, ...], width: int, learning_steps: int) -> None:
+        super().__init__()
+        self.learning_steps = learning_steps
+        body = Downsampling(image_shape(codec), channels, slope=_SLOPE)
+        self.regressor = nn.Sequential(
+            body, nn.Linear(body.features, width), nn.LeakyReLU(_SLOPE), nn.Linear(width, features)
+        )
+        scale_convolutions(self, _SLOPE)
+
+    def events(self, scene: Scene) -> Tensor:
+        """Distance at the generated event."""
+        return self.learning_events(scene.fake, scene.condition)
+
+    def learning_events(self, real: Tensor, condition: Tensor) -> Tensor:
+        """Distance at the real event."""
+        out: Tensor = huber_loss(self.regressor(real), condition, reduction="none").mean(dim=1)
+        return out
+
+
+class ImageRegressor(AuxiliaryConfig):
+    """Convolutional regressor of the condition, pre-trained on real images and then frozen (arXiv:1812.01319).
+
+    Biased like its dense relative `regressor`: it prefers the images from which the condition is read best.
+
+    Attributes
+    ----------
+    channels, width
+        Convolutions of stride 2 and a hidden layer.
+    learning_steps
+        Steps of the pre-training.
+    """
+
+    kind: Literal["image_regressor"] = "image_regressor"
+    channels: tuple[int, ...] = Field((16, 32, 64), min_length=1)
+    width: int = Field(128, ge=1)
+    learning_steps: int = Field(2_000, ge=1)
+
+    def make(self, width: int, features: int, codec: Codec | None = None) -> AuxiliaryTerm:
+        """Make the term."""
+        chosen = _needed(codec, self.kind)
+        return ImageRegressorTerm(chosen, features, self.channels, self.width, self.learning_steps)
+
+
+class StatisticsTerm(AuxiliaryTerm):
+    """Energy score of statistics of the shower, each in units of its standard deviation."""
+
+    fakes: ClassVar[int] = 2
+    scale: Tensor
+
+    def __init__(self, names: tuple[Statistic, ...], plane: Plane) -> None:
+        super().__init__()
+        self.names, self.plane = names, plane
+        count = sum(5 if name == "sparsity" else 1 for name in names)
+        self.register_buffer("scale", torch.ones(count))
+
+    @torch.no_grad()
+    def fit(self, real: Tensor, condition: Tensor, weight: Tensor) -> None:
+        """Take the standard deviations; unweighted, since they are units and nothing more."""
+        self.scale.copy_(self._of(real, condition).std(dim=0).clamp(min=1e-6))
+
+    def events(self, scene: Scene) -> Tensor:
+        """Mean score over the numbers."""
+        if scene.other is None:
+            msg = "a statistics term compares two generated events: give both"
+            raise ConfigError(msg)
+        parts = [self._of(x, scene.condition) / self.scale for x in (scene.real, scene.fake, scene.other)]
+        return energy_score(*parts) / len(self.scale)
+
+    def _of(self, x: Tensor, condition: Tensor) -> Tensor:
+        return statistics(self.names, self.plane, x, condition)
+
+
+class Statistics(AuxiliaryConfig):
+    """Statistics of showers that the loss enforces; those left out remain as the test of the surrogate.
+
+    A study must name them as its `loss_fields`, so that a requirement on nothing else is refused.
+
+    Attributes
+    ----------
+    names
+        Names of observables of the set `ecal`.
+    impact
+        Conditions with the point of impact, along the image's axes.
+    cell, depth
+        As those of the set `ecal`, mm.
+    """
+
+    kind: Literal["statistics"] = "statistics"
+    names: tuple[Statistic, ...] = Field(("width_along", "width_across"), min_length=1)
+    impact: tuple[str, str] = ("x", "y")
+    cell: float = Field(20.0, gt=0)
+    depth: float = Field(120.0, ge=0)
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """The names."""
+        return self.names
+
+    def make(self, width: int, features: int, codec: Codec | None = None) -> AuxiliaryTerm:
+        """Make the term."""
+        plane = Plane(_needed(codec, self.kind), self.impact, self.cell, self.depth)
+        return StatisticsTerm(self.names, plane)
+
+
+IMAGE_AUXILIARY: dict[str, type[AuxiliaryConfig]] = {"image_regressor": ImageRegressor, "statistics": Statistics}
+AnyImageAuxiliary = Annotated[ImageRegressor | Statistics, Field(discriminator="kind")]
