@@ -416,7 +416,7 @@ def test_simulate(tmp_path: Path, parhelion: CommandLine, monkeypatch: pytest.Mo
     assert len(io.read("a.root")) == 60
     assert io.provenance("a.root")["seed"] == 4
     assert "a.root: exists already" in parhelion.refuse(*words, "a.root")
-    assert "simulator 'rack' is unknown; choose one of camel, " in parhelion.refuse(
+    assert "simulator 'rack' is unknown; choose one of calogan, camel, " in parhelion.refuse(
         "simulate", "rack", "-n", "9", "-o", "b.root"
     )
     assert parhelion(*words, "b.h5", "--quiet", "--calibration") == (0, "", "")

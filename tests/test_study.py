@@ -210,7 +210,7 @@ def test_a_full_disk_leaves_nothing_half_written(folder: Path, monkeypatch: pyte
 
 # --------------------------------------------------------------------------- interrupts
 @pytest.mark.usefixtures("no_figures")
-@pytest.mark.parametrize("where", ["make_samples", "fit", "generate", "evaluate", "write_report"])
+@pytest.mark.parametrize("where", ["make_samples", "fit", "generate", "evaluate_observed", "write_report"])
 def test_an_interrupt_in_any_phase_can_be_resumed(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], where: str
 ) -> None:

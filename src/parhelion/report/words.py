@@ -77,6 +77,15 @@ _MEANING: Final = {
     ("correlation", "mean"): "Mean change of the correlation coefficients",
     ("correlation", "chi2_ndf"): "Changes of the correlation coefficients, in units of their errors",
     ("correlation", "max_pull"): "Largest change of any correlation coefficient, in standard errors",
+    ("curves", "chi2_ndf"): "Agreement of the averages of the curve; about 1 if they are the same",
+    ("curves", "separation"): "Separation power of the average curves; 0 if equal, 1 if they do not overlap",
+    ("curves", "max_pull"): "Largest change of the average curve at any point, in standard errors",
+    ("curves", "mean"): "Mean change of the average curve",
+    ("curves", "max"): "Largest change of the average curve at any point",
+    ("resolution", "chi2_ndf"): "Changes of the response in bins, in units of their errors",
+    ("resolution", "max_pull"): "Largest change of the response in any bin, in standard errors",
+    ("resolution", "mean"): "Mean over bins of the relative change of the response",
+    ("resolution", "max"): "Largest relative change of the response in any bin",
 }
 _COMPATIBLE: Final = 2.0
 PASS: Final = "pass"
