@@ -1,0 +1,262 @@
+"""The C file answers as the surrogate does, compiled with every warning an error."""
+
+from __future__ import annotations
+
+import copy
+import ctypes
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from parhelion.deploy.cfile import RELATIVE_TOLERANCE, _normal_thresholds, c_source, write_c
+from parhelion.deploy.models import SurrogateModel
+from parhelion.errors import DataError
+from parhelion.noise import normal
+from parhelion.sample import Field, Sample, Schema
+from parhelion.surrogates import SURROGATES, Surrogate
+
+COMPILER = shutil.which("cc") or shutil.which("gcc")
+STRICT = ["-std=c99", "-O2", "-Wall", "-Wextra", "-Werror"]
+needs_compiler = pytest.mark.skipif(COMPILER is None, reason="no C compiler (cc) on this machine")
+
+
+def gan(sample: Sample, **options: Any) -> Surrogate:
+    generator = {"latent": 6, "width": 20, "depth": 2, **options.pop("generator", {})}
+    config = {"codec": {"structure": {"thresholds": {"P": [9.3]}}}, "generator": generator, **options}
+    made = SURROGATES["gan"](sample.schema, SURROGATES["gan"].Config.model_validate(config))
+    made.prepare(sample, seed=1)
+    return made
+
+
+def student(sample: Sample) -> Surrogate:
+    teacher = SURROGATES["matching"](sample.schema, SURROGATES["matching"].Config(width=8, blocks=1))
+    teacher.prepare(sample, seed=1)
+    made = SURROGATES["student"](sample.schema, SURROGATES["student"].Config.model_validate({"width": 28, "blocks": 2}))
+    made.learn_from(teacher, seed=2)
+    # An untrained student is the identity.
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        for p in made.parameters():
+            if not bool(p.any()):
+                torch.nn.init.normal_(p, 0.0, 0.1)
+    return made.eval()
+
+
+def cells(transform: dict[str, Any], threshold: float) -> tuple[Surrogate, Sample]:
+    """A generator of images that takes a momentum."""
+    rng = np.random.default_rng(5)
+    p, slope = rng.uniform(10, 100, 800), rng.uniform(-0.1, 0.1, (800, 2))
+    pz = p / np.sqrt(1 + (slope**2).sum(axis=1))
+    energy = p[:, None, None] * rng.dirichlet(np.full(12, 0.3), 800).reshape(800, 3, 4)
+    schema = Schema(
+        (Field("px", "GeV"), Field("py", "GeV"), Field("pz", "GeV")), (Field("energy", "GeV", shape=(3, 4)),)
+    )
+    sample = Sample(
+        schema, {"px": slope[:, 0] * pz, "py": slope[:, 1] * pz, "pz": pz, "energy": energy}, source="cells"
+    )
+    codec = {"response": [transform], "threshold": threshold, "directions": [["px", "py", "pz"]], "knots": 3}
+    config = {"codec": codec, "generator": {"latent": 5, "width": 16, "depth": 1}}
+    made = SURROGATES["gan"](schema, SURROGATES["gan"].Config.model_validate(config))
+    made.prepare(sample, seed=1)
+    return made, sample
+
+
+class Compiled:
+    """A C file as a shared library."""
+
+    def __init__(self, surrogate: Surrogate, folder: Path) -> None:
+        write_c(surrogate, folder / "net.c")
+        command = [
+            str(COMPILER),
+            *STRICT,
+            "-shared",
+            "-fPIC",
+            str(folder / "net.c"),
+            "-o",
+            str(folder / "net.so"),
+            "-lm",
+        ]
+        subprocess.run(command, check=True)
+        self.library = ctypes.CDLL(str(folder / "net.so"))
+        self.width, self.noise_width = surrogate.schema.response_width, surrogate.noise_width
+
+    def noise(self, seed: int, event: np.ndarray, stage: int) -> np.ndarray:
+        out = np.empty((len(event), self.noise_width), dtype=np.float32)
+        for i, e in enumerate(event):
+            self.library.net_noise(
+                ctypes.c_uint64(seed),
+                ctypes.c_uint64(int(e)),
+                ctypes.c_uint32(stage),
+                out[i].ctypes.data_as(ctypes.c_void_p),
+            )
+        return out
+
+    def generate(
+        self, condition: np.ndarray, event: np.ndarray, seed: int, mode: int
+    ) -> tuple[int, np.ndarray, np.ndarray, int]:
+        c, e = np.ascontiguousarray(condition), np.ascontiguousarray(event, dtype=np.uint64)
+        out = np.full((len(c), self.width), np.nan, dtype=np.float32)
+        outside, count = np.zeros(len(c), dtype=np.uint8), ctypes.c_size_t()
+        code = self.library.net_generate(
+            ctypes.c_size_t(len(c)),
+            c.ctypes.data_as(ctypes.c_void_p),
+            e.ctypes.data_as(ctypes.c_void_p),
+            ctypes.c_uint64(seed),
+            ctypes.c_uint32(0),
+            mode,
+            out.ctypes.data_as(ctypes.c_void_p),
+            outside.ctypes.data_as(ctypes.c_void_p),
+            ctypes.byref(count),
+        )
+        return code, out, outside, int(count.value)
+
+
+def compare(surrogate: Surrogate, compiled: Compiled, condition: np.ndarray, seed: int) -> np.ndarray:
+    event = np.arange(len(condition), dtype=np.int64) + (1 << 40)
+    model = SurrogateModel(surrogate)
+    code, found, _, count = compiled.generate(condition, event, seed, 0)
+    assert (code, count) == (0, 0)
+    expected = model.respond(condition, model.noise(seed, event))
+    spread = np.maximum(expected.std(axis=0), 1e-3 * np.abs(expected).max(axis=0)) + 1e-30
+    close = np.abs(found - expected) <= RELATIVE_TOLERANCE * spread
+    assert close.all(), (np.abs(found - expected) / spread).max()
+    return found
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"generator": {"activation": "leaky_relu", "depth": 3, "width": 37}},
+        {"generator": {"activation": "tanh"}, "codec": {"response": ["symlog", "affine"], "knots": 0}},
+        {"generator": {"activation": "elu", "depth": 1}, "codec": {"response": ["affine"], "knots": 5}},
+    ],
+)
+def test_a_gan_in_c_answers_as_in_python(toy, tmp_path, options):
+    sample = toy.sample(2000, seed=1)
+    surrogate = gan(sample, **options)
+    compare(surrogate, Compiled(surrogate, tmp_path), sample.condition, seed=4)
+
+
+@needs_compiler
+def test_a_student_in_c_answers_as_in_python_with_exact_structure_and_guard(toy, tmp_path):
+    sample = toy.sample(2000, seed=1)
+    surrogate = student(sample)
+    compiled = Compiled(surrogate, tmp_path)
+    found = compare(surrogate, compiled, sample.condition, seed=(1 << 50) + 3)
+    code = surrogate.codec.pattern.code
+    model = SurrogateModel(surrogate)
+    event = np.arange(len(found), dtype=np.int64) + (1 << 40)
+    expected = model.respond(sample.condition, model.noise((1 << 50) + 3, event))
+    assert (code(torch.as_tensor(found)) == code(torch.as_tensor(expected))).all()
+    assert compiled.library.net_self_test() == 0
+
+    odd = sample.condition[:50].copy()
+    odd[3, 0] = 1e9
+    odd[7, 0] = np.nan
+    ids = np.arange(50)
+    outside = model.outside(odd).any(axis=1)
+    refused = compiled.generate(odd, ids, 1, 0)
+    assert (refused[0], refused[3]) == (1, 2)
+    assert np.isnan(refused[1]).all()
+    flagged = compiled.generate(odd, ids, 1, 2)
+    assert (flagged[0], flagged[3]) == (0, 2)
+    assert (flagged[2].astype(bool) == outside).all()
+    # Clamping gives a number a place, but not NaN.
+    assert compiled.generate(odd, ids, 1, 1)[0] == 1
+    odd[7] = odd[8]
+    clamped = compiled.generate(odd, ids, 1, 1)
+    assert (clamped[0], clamped[3]) == (0, 1)
+    again = compiled.generate(model.clamp(odd), ids, 1, 0)
+    np.testing.assert_array_equal(clamped[1], again[1])
+
+
+@needs_compiler
+def test_noise_in_c_has_the_same_bits(toy, tmp_path):
+    surrogate = gan(toy.sample(500, seed=1), generator={"latent": 11})
+    compiled = Compiled(surrogate, tmp_path)
+    event = np.array([0, 1, 2, (1 << 32) - 1, 1 << 32, (1 << 63) - 1, *range(5000, 8000)], dtype=np.int64)
+    for seed, stage in ((0, 0), ((1 << 64) - 1, 3)):
+        expected = normal(seed, event, surrogate.noise_width, stage=stage)
+        np.testing.assert_array_equal(compiled.noise(seed, event, stage), expected)
+
+
+@needs_compiler
+@pytest.mark.parametrize("transform", [{"kind": "voxels", "linear": 1e-3, "top": 50}])
+def test_an_image_in_c_has_exact_zeros_and_its_momentum_is_guarded(tmp_path, transform):
+    surrogate, sample = cells(transform, 0.1)
+    compiled = Compiled(surrogate, tmp_path)
+    found = compare(surrogate, compiled, sample.condition, seed=2)
+    assert (found == 0).any()
+    assert found[found != 0].min() >= np.float32(0.1)
+    # Each component is in its range, but no such magnitude occurred.
+    low = sample.condition.min(axis=0)
+    assert compiled.generate(low[None], np.zeros(1), 1, 2)[3] == int(SurrogateModel(surrogate).outside(low[None]).any())
+
+
+@needs_compiler
+def test_a_random_pattern_is_decided_by_the_same_noise(tmp_path):
+    rng = np.random.default_rng(8)
+    x, y = rng.uniform(1, 2, 4000), rng.normal(size=(4000, 2))
+    y[rng.uniform(size=4000) < np.where(x < 1.5, 0.3, 0.8), 1] = 0.0
+    schema = Schema((Field("x"),), (Field("a"), Field("b")))
+    sample = Sample(schema, {"x": x, "a": y[:, 0], "b": y[:, 1]}, source="atoms")
+    config = SURROGATES["gan"].Config.model_validate({"generator": {"latent": 4, "width": 8, "depth": 1}})
+    surrogate = SURROGATES["gan"](schema, config)
+    surrogate.prepare(sample, seed=1)
+    assert surrogate.codec.pattern.random
+    found = compare(surrogate, Compiled(surrogate, tmp_path), sample.condition, seed=3)
+    for inside, share in ((x < 1.5, 0.3), (x >= 1.5, 0.8)):
+        # Five standard errors, of training and generated rows together.
+        assert abs((found[inside, 1] == 0).mean() - share) < 5 * np.sqrt(2 * share * (1 - share) / inside.sum())
+
+
+def test_a_limit_on_noise_decides_as_the_probability_does():
+    cumulative = np.concatenate([[0.0, 1e-300, 1e-9, 0.5, 1 - 1e-12, 1.0], np.random.default_rng(1).uniform(size=400)])
+    limit = _normal_thresholds(cumulative[None])[0].astype(np.float32)
+    for z in (limit, np.nextafter(limit, np.float32(-np.inf)), np.nextafter(limit, np.float32(np.inf))):
+        inner = np.abs(z) < 8
+        u = torch.special.ndtr(torch.as_tensor(z.astype(np.float64))).numpy()
+        np.testing.assert_array_equal((z >= limit)[inner], (u >= cumulative)[inner])
+
+
+@needs_compiler
+def test_the_golden_block_is_a_program_and_finds_an_edited_weight(toy, tmp_path):
+    surrogate = gan(toy.sample(500, seed=1))
+    write_c(surrogate, tmp_path / "net.c")
+    program = tmp_path / "net"
+
+    def replay() -> subprocess.CompletedProcess[str]:
+        command = [str(COMPILER), *STRICT, "-Dnet_SELF_TEST", str(tmp_path / "net.c"), "-o", str(program), "-lm"]
+        subprocess.run(command, check=True)
+        return subprocess.run([str(program)], capture_output=True, text=True, check=False)
+
+    assert replay().returncode == 0
+    changed = copy.deepcopy(surrogate)
+    with torch.no_grad():
+        next(iter(changed.generator.parameters()))[0, 0] += 0.5
+    golden = c_source(surrogate, name="net").split("static const double golden_condition")[1]
+    other = c_source(changed, name="net").split("static const double golden_condition")[0]
+    (tmp_path / "net.c").write_text(other + "static const double golden_condition" + golden)
+    edited = replay()
+    assert edited.returncode == 1
+    assert "8 of 8 golden rows differ" in edited.stdout
+
+
+def test_what_is_no_dense_network_is_refused_by_name(toy, tmp_path):
+    sample = toy.sample(500, seed=1)
+    library = SURROGATES["library"](sample.schema)
+    library.prepare(sample, seed=1)
+    with pytest.raises(DataError, match=r"library surrogate cannot be written as C.*student"):
+        write_c(library, tmp_path / "net.c")
+    with pytest.raises(DataError, match="not been trained"):
+        write_c(SURROGATES["gan"](sample.schema), tmp_path / "net.c")
+    with pytest.raises(DataError, match="letters, digits and _"):
+        write_c(gan(sample), tmp_path / "net.c", name="2 nets")
+    assert list(tmp_path.iterdir()) == []
