@@ -167,7 +167,7 @@ class Codec(nn.Module):
                 raise ConfigError(msg)
             self.log_scale[k] = wish == "log" or (wish == "auto" and positive and bool(x.max() > 10 * x.min()))
         with torch.no_grad():
-            scaled = self._scaled(torch.as_tensor(condition)).numpy()
+            scaled = self.scaled(torch.as_tensor(condition)).numpy()
         self.scale.fit(scaled, weight)
         if self.directions:
             triples = scaled[:, [k for triple in self.directions for k in triple]]
@@ -187,7 +187,7 @@ class Codec(nn.Module):
             self.pattern = PatternModel(self.schema.response_width)
         pattern = self.pattern.code(torch.as_tensor(response))
         active = self.pattern.active(pattern).numpy()
-        kept = self._above_threshold(torch.as_tensor(response))
+        kept = self.above_threshold(torch.as_tensor(response))
         self.transform.fit(self._difference(kept).numpy(), weight, active)
 
     def _refuse_odd_cells(self, sample: Sample) -> None:
@@ -207,7 +207,8 @@ class Codec(nn.Module):
                 msg = f"{sample.source}: {field.name}: no cell reaches the threshold of {threshold:g} {field.unit}"
                 raise DataError(msg)
 
-    def _above_threshold(self, response: Tensor) -> Tensor:
+    def above_threshold(self, response: Tensor) -> Tensor:
+        """Responses (n, d) with cells below the threshold, if there is one, at 0."""
         threshold = self.config.threshold
         if threshold is None:
             return response
@@ -215,7 +216,7 @@ class Codec(nn.Module):
 
     @torch.no_grad()
     def _place_ramps(self, condition: FloatArray) -> None:
-        scaled = self._scaled(torch.as_tensor(condition)).numpy()
+        scaled = self.scaled(torch.as_tensor(condition)).numpy()
         ends: list[FloatArray] = []
         for k, j in enumerate(self.continuous):
             marks = np.quantile(scaled[:, k], np.linspace(0.0, 1.0, self.config.knots + 1))
@@ -223,7 +224,7 @@ class Codec(nn.Module):
             if len(known):
                 row = torch.as_tensor(np.repeat(condition[:1], len(known), axis=0))
                 row[:, j] = torch.as_tensor(known)
-                marks = np.concatenate([marks, self._scaled(row)[:, k].numpy()])
+                marks = np.concatenate([marks, self.scaled(row)[:, k].numpy()])
             marks = np.sort(marks)
             ends.append(np.stack([marks[:-1], marks[1:]]))
         if ends:
@@ -241,7 +242,8 @@ class Codec(nn.Module):
         patterns = self.pattern.patterns if self.pattern.patterns > 1 else 0
         return len(self.continuous) + one_hot + len(self.ramp_column) + patterns
 
-    def _scaled(self, condition: Tensor) -> Tensor:
+    def scaled(self, condition: Tensor) -> Tensor:
+        """Continuous conditions before standardisation, (n, continuous), float64, of conditions (n, c)."""
         x = condition[:, self.continuous].to(torch.float64)
         if self.directions:
             columns = list(x.unbind(dim=1))
@@ -254,7 +256,7 @@ class Codec(nn.Module):
 
     def encode_condition(self, condition: Tensor, pattern: Tensor) -> Tensor:
         """Network input, shape (n, features), float32, of conditions (n, c) and pattern numbers (n,)."""
-        scaled = self._scaled(condition)
+        scaled = self.scaled(condition)
         parts = [self.scale(scaled).to(torch.float32)]
         for j, values in self.categories:
             codes = torch.tensor(values, dtype=condition.dtype, device=condition.device)
@@ -290,7 +292,7 @@ class Codec(nn.Module):
         """Network space (n, d) float32, active entries (n, d) bool, pattern numbers (n,) of responses (n, d)."""
         pattern = self.pattern.code(response)
         active = self.pattern.active(pattern)
-        response = self._above_threshold(response)
+        response = self.above_threshold(response)
         x = self.transform(self._difference(response).to(torch.float32))
         return torch.where(active, x, torch.zeros_like(x)), active, pattern
 
@@ -298,7 +300,7 @@ class Codec(nn.Module):
         """Responses (n, d) in physical units from network space (n, d) and pattern numbers (n,): exact structure."""
         y = self.transform.inverse(x)
         if self.pattern.trivial and not any(self.base):
-            return self._above_threshold(y)
+            return self.above_threshold(y)
         columns: list[Tensor] = []
         table = self.pattern.table
         for j in range(y.shape[1]):
@@ -308,7 +310,7 @@ class Codec(nn.Module):
                 exact = columns[i] if i >= 0 else self.pattern.atoms[j, -2 - i].to(y.dtype).expand_as(value)
                 value = torch.where(code == i, exact, value)
             columns.append(value)
-        return self._above_threshold(torch.stack(columns, dim=1))
+        return self.above_threshold(torch.stack(columns, dim=1))
 
     def log_det(self, response: Tensor) -> Tensor:
         """Log |d network / d physical| over the active entries, shape (n,)."""
@@ -332,7 +334,7 @@ class Codec(nn.Module):
             start += len(values)
         if self.directions:
             inner = [k for triple in self.directions for k in triple]
-            scaled = self._scaled(condition)[:, inner]
+            scaled = self.scaled(condition)[:, inner]
             # A rounding of the magnitude is not outside.
             slack = 1e-9 * (self.direction_ends[1] - self.direction_ends[0])
             odd = ~((scaled >= self.direction_ends[0] - slack) & (scaled <= self.direction_ends[1] + slack))

@@ -22,6 +22,8 @@ _CHUNK = 1 << 15
 # A pattern decides which entries mean anything; a row of another category is a lesser evil than one of another pattern.
 _PATTERN_COST, _CATEGORY_COST = 1000.0, 1.0
 _RIDGE = 1e-3
+# Squared distance of a row of another cell.
+_FAR = 1e12
 
 
 class LibraryConfig(SurrogateConfig):
@@ -129,11 +131,51 @@ class Library(Surrogate):
                 out[part] = shelf.draw(position[part], u[part], interpolate=self.config.mode == "interpolate")
         return torch.as_tensor(out).to(condition.device)
 
-    def _cells(self, code: Tensor) -> Tensor:
-        """Number of the stored cell with most in common with each (category, pattern) code, shape (n,)."""
+    def graph(self, condition: Tensor, noise: Tensor) -> Tensor:
+        """As `generate`, by looking at every stored row: memory and time are rows times stored rows."""
+        near, code = self.codec.split_condition(condition)
+        cell = (code[:, None] - self.cell_code).abs() * self._cost(code)
+        same = cell.sum(dim=2).argmin(dim=1)[:, None] == self.stored_cell
+        weight = self.stored_weight.to(torch.float64)
+        k = len(weight)
+        if near.shape[1]:
+            x, k = near.to(torch.float64), min(self.config.k, k)
+            stored = self.stored_position.to(torch.float64)
+            # |x - s|^2 without |x|^2, which is the same for all stored rows.
+            distance = (stored**2).sum(dim=1) - 2.0 * (x @ stored.T)
+            far = torch.full_like(distance, _FAR)
+            found, neighbour = torch.topk(torch.where(same, distance, far), k, dim=1, largest=False)
+            mass = torch.where(found < 0.5 * _FAR, weight[neighbour], torch.zeros_like(found))
+        else:
+            neighbour = torch.arange(k).expand(near.shape[0], -1)
+            mass = torch.where(same, weight, torch.zeros_like(weight))
+        cumulative = mass.cumsum(dim=1)
+        u = torch.special.ndtr(noise[:, :1].to(torch.float64)) * cumulative[:, -1:]
+        place = (u >= cumulative[:, :-1]).to(torch.long).sum(dim=1, keepdim=True)
+        chosen = neighbour.gather(1, place)[:, 0]
+        response = self.stored_response[chosen]
+        if self.config.mode == "resample" or not near.shape[1]:
+            return response
+        share = (mass / cumulative[:, -1:])[:, :, None]
+        xs, ys = stored[neighbour], self.stored_response.to(torch.float64)[neighbour]
+        xs, ys = xs - (share * xs).sum(dim=1, keepdim=True), ys - (share * ys).sum(dim=1, keepdim=True)
+        weighted = (share * xs).transpose(1, 2)
+        square = weighted @ xs
+        scale = torch.stack([square[:, i, i] for i in range(xs.shape[2])]).sum(dim=0)[:, None, None] + 1e-12
+        slopes = _solve(square + _RIDGE * scale * torch.eye(xs.shape[2], dtype=torch.float64), weighted @ ys)
+        moved = ((x - stored[chosen])[:, None] @ slopes)[:, 0]
+        return (response.to(torch.float64) + moved).to(torch.float32)
+
+    def _cost(self, code: Tensor) -> Tensor:
+        """What a difference in each number of (category, pattern) codes costs."""
         cost = torch.full((code.shape[1],), _CATEGORY_COST, device=code.device)
         if self.codec.pattern.patterns > 1:
             cost[-self.codec.pattern.patterns :] = _PATTERN_COST
+        return cost
+
+    def _cells(self, code: Tensor) -> Tensor:
+        """Number of the stored cell with most in common with each (category, pattern) code, shape (n,)."""
+        cost = self._cost(code)
         return torch.cdist(code * cost, self.cell_code * cost, p=1).argmin(dim=1)
 
     def _shelf(self, cell: int) -> _Shelf:
@@ -146,6 +188,17 @@ class Library(Surrogate):
                 self.config.k,
             )
         return self._shelves[cell]
+
+
+def _solve(square: Tensor, right: Tensor) -> Tensor:
+    """Solution (n, c, d) of positive definite systems (n, c, c), right sides (n, c, d), by elimination."""
+    width = square.shape[1]
+    table = torch.cat([square, right], dim=2)
+    lines = [table[:, i : i + 1] for i in range(width)]
+    for i in range(width):
+        lines[i] = lines[i] / lines[i][:, :, i : i + 1]
+        lines = [line if j == i else line - line[:, :, i : i + 1] * lines[i] for j, line in enumerate(lines)]
+    return torch.cat(lines, dim=1)[:, :, width:]
 
 
 class _Shelf:

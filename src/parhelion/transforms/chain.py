@@ -53,32 +53,33 @@ class Chain(Transform):
         """The steps."""
         return {"steps": self.specs}
 
-    def _each(self) -> list[Transform]:
+    def each(self) -> list[Transform]:
+        """The steps, in order."""
         return [step for step in self.steps if isinstance(step, Transform)]
 
     def fit(self, x: FloatArray, weight: FloatArray, active: BoolArray | None = None) -> None:
         """Fit each step on what the earlier ones give."""
-        for step in self._each():
+        for step in self.each():
             step.fit(x, weight, active)
             with torch.no_grad():
                 x = step(torch.as_tensor(x, dtype=torch.float32)).numpy().astype(np.float64)
 
     def forward(self, x: Tensor) -> Tensor:
         """Apply all steps."""
-        for step in self._each():
+        for step in self.each():
             x = step(x)
         return x
 
     def inverse(self, y: Tensor) -> Tensor:
         """Undo all steps in reverse order."""
-        for step in reversed(self._each()):
+        for step in reversed(self.each()):
             y = step.inverse(y)
         return y
 
     def log_det(self, x: Tensor) -> Tensor:
         """Sum of the steps' contributions."""
         total = torch.zeros_like(x)
-        for step in self._each():
+        for step in self.each():
             total = total + step.log_det(x)
             x = step(x)
         return total

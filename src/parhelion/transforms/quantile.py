@@ -101,9 +101,9 @@ class Quantile(Transform):
         first = self.y_knots[:, 0]
         place = (y - first) * ((self.knots - 1) / (self.y_knots[:, -1] - first))
         index = torch.floor(place).long().clamp(0, self.knots - 2)
-        table = index + self.knots * torch.arange(self.width, device=y.device)
-        rise = torch.nn.functional.pad(self.x_knots.diff(dim=1), (0, 1)).flatten()
-        return self.x_knots.flatten()[table] + rise[table] * (place - index)
+        table = index + (self.knots - 1) * torch.arange(self.width, device=y.device)
+        start, end = self.x_knots[:, :-1], self.x_knots[:, 1:]
+        return start.flatten()[table] + (end - start).flatten()[table] * (place - index)
 
     def log_det(self, x: Tensor) -> Tensor:
         """Logarithm of the local slope."""
