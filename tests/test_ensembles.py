@@ -7,19 +7,13 @@ import pytest
 
 from parhelion import io
 from parhelion.config import load_study
-from parhelion.ensembles import (
-    Binning,
-    bootstrapped,
-    ensemble_predictions,
-    member_seed,
-    train_members,
-    validate_ensemble,
-)
+from parhelion.ensemble_members import Binning, ensemble_predictions
+from parhelion.ensembles import bootstrapped, member_seed, train_members, validate_ensemble
 from parhelion.errors import ConfigError, DataError
 from parhelion.sample import Sample
 from parhelion.sources import layout_of
 from parhelion.surrogates import load
-from study_toys import TINY, change, columns, root_file
+from study_toys import TINY, CommandLine, change, columns, root_file
 
 LIBRARY = TINY.replace("kind: matching\n  width: 16\n  blocks: 1\n  solver_steps: 2", "kind: library\n  k: 8")
 
@@ -106,7 +100,7 @@ def test_predictions_are_shares_in_halves(study, samples, tmp_path, monkeypatch)
     assert [f.shape for f in found] == [(2, 2, 7)] * 2
     for f in found:
         assert f.sum(axis=2) == pytest.approx(np.ones((2, 2)))
-    monkeypatch.setattr("parhelion.ensembles.CHUNK", 700)
+    monkeypatch.setattr("parhelion.ensemble_members.CHUNK", 700)
     chunked = ensemble_predictions(paths, test, binnings, seed=1)
     assert all(a == pytest.approx(b) for a, b in zip(found, chunked, strict=True))
     none = test.with_weight(np.where(test["pid"] == 321, -1.0, 3.0))
@@ -130,5 +124,28 @@ def test_the_judgement(study, samples, tmp_path):
         assert np.isfinite([q.value for q in r.quantities.values()]).all()
     # A library of signed rows is rough, but nothing is far off, and its rows' bootstrap is seen.
     assert np.median([r.value for r in results]) < 3
-    with pytest.raises(ConfigError, match="expected at least 2"):
+    with pytest.raises(ConfigError, match="expected at least 5"):
         validate_ensemble(study, train, test, members=1, folder=tmp_path, seed=1)
+
+
+def test_the_command_trains_members_and_finds_them_again(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    parhelion = CommandLine(monkeypatch, capsys)
+    for name, rows, seed in (("toy", 2000, 1), ("test", 1500, 2), ("made", 1500, 3)):
+        root_file(tmp_path / f"{name}.root", columns(rows, seed=seed))
+    (tmp_path / "study.yaml").write_text(LIBRARY, encoding="utf-8")
+    words = ["validate", "study.yaml", "--reference", "test.root", "--generated", "made.root"]
+    assert "needs --train" in parhelion.refuse(*words, "--ensemble", "5")
+    words += ["--train", "toy.root", "--ensemble", "5", "--seed-members", "2", "--require", "ensemble<=50"]
+    code, out, _ = parhelion(*words)
+    # Three is "cannot tell": the study's own requirement is tight for so few rows.
+    assert code in (0, 3), out
+    assert "ensemble (a) passes" in out
+    members = sorted(tmp_path.glob("made.ensemble/*/member-*/surrogate.safetensors"))
+    assert len(members) == 7
+    before = [m.stat().st_mtime_ns for m in members]
+    assert parhelion(*words, "-q")[0] == code
+    assert [m.stat().st_mtime_ns for m in members] == before
+    # The surrogates may also be named as files.
+    named = ("--ensemble", "made.ensemble/bootstrap/*/surrogate.safetensors", "--require", "ensemble<=50")
+    assert "ensemble (a) passes" in parhelion(*words[:6], *named)[1]

@@ -136,3 +136,43 @@ def test_the_command(files, parhelion, monkeypatch):
     assert parhelion(*words, "--require", "histograms.w1<=0.0001")[0] in (1, 3)
     assert "--generated is missing" in parhelion.refuse("validate", "--reference", files[0])
     assert "expected METRIC<=NUMBER" in parhelion.refuse(*words, "--require", "w1 small")
+
+
+def test_members_that_are_samples_widen_what_is_allowed(tmp_path, parhelion, monkeypatch):
+    monkeypatch.setattr("parhelion.judgement.default_metrics", lambda schema, train: ())
+    for i in range(8):
+        table(tmp_path / f"m{i}.npz", 10 + i, shift=0.4 * (-1) ** i)
+    files = table(tmp_path / "a.npz", 1), table(tmp_path / "b.npz", 2, shift=0.4)
+    words = ["validate", "--reference", files[0], "--generated", files[1], "--condition", "P", "--condition", "kind"]
+    words += ["--category", "kind", "--weight", "w", "--json"]
+    members = ["--ensemble", str(tmp_path / "m*.npz")]
+    code, out, _ = parhelion(*words, *members, "--by", "kind")
+    assert code == 0
+    results = json.loads(out)["results"]
+    assert [r["on"] for r in results][:4] == ["x", "y", "x, kind = 0", "y, kind = 0"]
+    chi2, model = (results[0]["quantities"][key] for key in ("chi2_ndf", "model_share"))
+    assert model["p_value"] < 0.01
+    assert results[0]["details"]["chi2_statistical"] > 2 * results[0]["details"]["chi2"]
+    assert chi2["p_value"] > 0.01
+    # Without a study the ensemble may carry the requirement.
+    report = tmp_path / "report.html"
+    code, out, _ = parhelion(*words, *members, "--require", "ensemble<=4", "--report", report)
+    assert code == 0
+    assert {o["on"] for o in json.loads(out)["outcomes"]} == {"x", "y"}
+    assert "ensemble" in report.read_text(encoding="utf-8")
+
+
+def test_bad_ensembles(files, tmp_path, parhelion):
+    words = ["validate", "--reference", files[0], "--generated", files[1]]
+    assert "1 members and 0 by seed alone; expected at least 5" in parhelion.refuse(*words, "--ensemble", files[0])
+    assert "--ensemble 8 trains members, which needs a study" in parhelion.refuse(*words, "--ensemble", "8")
+    assert "expected at least 5" in parhelion.refuse(*words, "--ensemble", "3")
+    assert "belong to --ensemble" in parhelion.refuse(*words, "--by", "kind")
+    assert "needs its members: give --ensemble" in parhelion.refuse(*words, "--require", "ensemble<=2")
+    named = [*words, "--ensemble", files[0], "--seed-members", "2"]
+    assert "--seed-members trains members, but --ensemble names files" in parhelion.refuse(*named)
+    assert "no file fits this pattern" in parhelion.refuse(*words, "--ensemble", str(tmp_path / "n*.npz"))
+    few = [table(tmp_path / f"f{i}.npz", i, rows=50) for i in range(4)]
+    np.savez(tmp_path / "f4.npz", P=np.arange(50.0))
+    members = [word for f in [*few, str(tmp_path / "f4.npz")] for word in ("--ensemble", f)]
+    assert "f4.npz: column kind is missing" in parhelion.refuse(*words, *members)

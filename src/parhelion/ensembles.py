@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,29 +12,24 @@ from scipy.stats import poisson
 
 from parhelion.config import LoadedStudy
 from parhelion.deploy import generate
+from parhelion.ensemble_members import judge_with_members, require_members
 from parhelion.errors import ConfigError
-from parhelion.evaluation import HistogramOptions, MetricResult
-from parhelion.evaluation.binning import require_category, require_rows, scalar
-from parhelion.evaluation.comparison import Comparison, compare
-from parhelion.evaluation.ensemble import NAME, ensemble_result
-from parhelion.evaluation.histograms import histogram_edges
+from parhelion.evaluation import MetricResult
 from parhelion.noise import uniform
 from parhelion.provenance import made_by
-from parhelion.sample import Field, Sample
+from parhelion.sample import Sample
 from parhelion.sources import Say, hold_out, inside_domain
 from parhelion.surrogates import SURROGATES, load
 from parhelion.training import fit
 from parhelion.training.progress import quiet
 from parhelion.training.table import stream_seed
-from parhelion.weights import require_positive_total
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 MemberKind = Literal["bootstrap", "seed"]
 
-CHUNK = 65_536
-# "boot" and "half" in ASCII, so that neither shares its random numbers with a generation or a split.
-_BOOTSTRAP, _HALF = 0x626F6F74, 0x68616C66
+# "boot" in ASCII, so that it shares its random numbers with no generation and no split.
+_BOOTSTRAP = 0x626F6F74
 _KINDS: dict[str, int] = {"bootstrap": 1, "seed": 2}
 
 
@@ -166,91 +159,6 @@ def _finished(path: Path, identity: dict[str, Any]) -> bool:
     return True
 
 
-@dataclass(frozen=True)
-class Binning:
-    """Bins of one response, for one category or all rows.
-
-    Attributes
-    ----------
-    field
-        Scalar response.
-    edges
-        Edges of B bins, shape (B + 1,), in its unit; under- and overflow come on top.
-    category, code
-        Category condition and its value; None for all rows.
-    """
-
-    field: str
-    edges: FloatArray
-    category: str | None = None
-    code: float | None = None
-
-    @property
-    def title(self) -> str:
-        """Field and category in words."""
-        return self.field if self.category is None else f"{self.field} for {self.category} = {self.code:g}"
-
-
-def ensemble_predictions(
-    members: Sequence[str | os.PathLike[str]], conditions: Sample, binnings: Sequence[Binning], *, seed: int
-) -> list[FloatArray]:
-    """Binned predictions of each member, generated in chunks.
-
-    All members get the same noise. Conditions beyond the range that a member saw are generated for all the same: it
-    saw a replica of the sample on whose range the test sample was judged.
-
-    Parameters
-    ----------
-    members
-        Surrogate files.
-    conditions
-        Rows to generate for; their weights count.
-    binnings
-        What to fill.
-    seed
-        Seed of noise and halves.
-
-    Returns
-    -------
-    list of ndarray
-        One a binning, shape (members, 2, B + 2): shares of the weight in each bin, underflow first, in the two halves
-        of the conditions (by hash of the group).
-
-    Raises
-    ------
-    ConfigError
-        There are no members.
-    DataError
-        The conditions do not fit a member, or one of the halves has no positive sum of weights.
-    """
-    if not members:
-        msg = "ensemble: no members to predict with; give at least one surrogate file"
-        raise ConfigError(msg)
-    half = (uniform(seed, conditions.group, 1, stage=_HALF)[:, 0] < 0.5).astype(np.int64)
-    found = [np.zeros((len(members), 2, len(b.edges) + 1)) for b in binnings]
-    for index, path in enumerate(members):
-        surrogate = load(path)
-        for start in range(0, len(conditions), CHUNK):
-            rows = slice(start, start + CHUNK)
-            made = generate(surrogate, conditions.take(rows), seed=seed, outside="flag")
-            for binning, content in zip(binnings, found, strict=True):
-                _fill(content[index], made, binning, half[rows])
-    for binning, content in zip(binnings, found, strict=True):
-        totals = content.sum(axis=2, keepdims=True)
-        require_positive_total([float(totals.min())], source=f"half of {conditions.source}, {binning.title}")
-        content /= totals
-    return found
-
-
-def _fill(content: FloatArray, made: Sample, binning: Binning, half: IntArray) -> None:
-    bins = content.shape[1]
-    cell = np.searchsorted(binning.edges, np.asarray(made[binning.field], dtype=np.float64), side="right")
-    weight = made.weight
-    if binning.category is not None:
-        weight = np.where(made[binning.category] == binning.code, weight, 0.0)
-    content += np.bincount(half * bins + cell, weight, 2 * bins).reshape(2, bins)
-
-
 def validate_ensemble(
     study: LoadedStudy,
     training: Sample,
@@ -279,7 +187,8 @@ def validate_ensemble(
         The surrogate's rows for it, those outside its domain left out in both. If not given, a surrogate is trained on
         the whole training sample with the study's own seed, as ``folder/nominal``.
     members
-        Members trained on bootstrapped samples, at least 2; ten or more for a covariance worth the name.
+        Members trained on bootstrapped samples, at least `LEAST_MEMBERS`; twenty or more for a covariance worth the
+        name.
     folder
         Where members go and finished ones are found: ``bootstrap/member-000/surrogate.safetensors`` ...
     seed
@@ -305,28 +214,15 @@ def validate_ensemble(
     DataError
         The samples do not fit each other or the study.
     """
-    if members < 2 or seed_members == 1 or seed_members < 0:
-        msg = f"ensemble: {members} members and {seed_members} by seed alone; expected at least 2, and 0 or at least 2"
-        raise ConfigError(msg)
+    require_members(members, seed_members)
     place = Path(folder)
     if generated is None:
         reference, generated = _nominal(study, training, reference, place / "nominal", seed, say or (lambda text: None))
-    whole = compare(reference, generated)
-    parts = list(_parts(whole, by, bins))
-    if not parts:
-        msg = f"ensemble: {reference.source} has no scalar response that is no category, and nothing to compare"
-        raise ConfigError(msg)
     files = train_members(study, training, place / "bootstrap", members, seed=seed, say=say)
-    binnings = [binning for _, binning, _, _ in parts]
-    predictions = ensemble_predictions(files, reference, binnings, seed=seed)
-    others: list[FloatArray | None] = [None] * len(parts)
+    others: list[Path] = []
     if seed_members:
-        files = train_members(study, training, place / "seed", seed_members, kind="seed", seed=seed, say=say)
-        others = list(ensemble_predictions(files, reference, binnings, seed=seed))
-    return [
-        ensemble_result(part, field, binning.edges, ours, theirs, by=by, label=label, seed=seed)
-        for (part, binning, field, label), ours, theirs in zip(parts, predictions, others, strict=True)
-    ]
+        others = train_members(study, training, place / "seed", seed_members, kind="seed", seed=seed, say=say)
+    return judge_with_members(reference, generated, files, others, seed=seed, by=by, bins=bins)
 
 
 def _nominal(
@@ -338,22 +234,3 @@ def _nominal(
     if not _finished(path, identity):
         _train_one(study, train, held, path, identity)
     return inside_domain(reference, generate(load(path), reference, seed=seed, outside="flag"), say)
-
-
-def _parts(whole: Comparison, by: str | None, bins: int) -> Iterator[tuple[Comparison, Binning, Field, str | None]]:
-    names = [f.name for f in whole.reference.schema.response if not f.shape and f.kind != "category"]
-    options = HistogramOptions(bins=bins)
-    selections: list[tuple[Comparison, float | None, str | None]] = [(whole, None, None)]
-    if by is not None:
-        field, _ = scalar(whole.reference, by, NAME)
-        require_category(field, NAME)
-        for code in field.values:
-            masks = [sample.columns[by] == code for sample in (whole.reference, whole.generated)]
-            for mask in masks:
-                require_rows(int(mask.sum()), NAME, f"{by} = {field.label_of(code)}")
-            selections.append((whole.select(*masks), code, field.label_of(code)))
-    for part, chosen, label in selections:
-        for name in names:
-            field, values = scalar(part.reference, name, NAME)
-            edges = histogram_edges(values, part.reference.weight, field, options)
-            yield part, Binning(name, edges, by if chosen is not None else None, chosen), field, label

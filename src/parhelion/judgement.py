@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from parhelion import io
 from parhelion.config import LoadedStudy
+from parhelion.ensemble_members import judge_with_members, require_members
+from parhelion.ensembles import validate_ensemble
 from parhelion.errors import ConfigError, DataError
 from parhelion.evaluation import METRICS, MetricResult, Requirement, Verdict, judge
+from parhelion.evaluation.ensemble import NAME as ENSEMBLE
+from parhelion.evaluation.ensemble import QUANTITIES as ENSEMBLE_QUANTITIES
 from parhelion.io import ColumnInfo, FieldSource, Layout
 from parhelion.io.community import layout_of_format
 from parhelion.observables import build, observed
@@ -56,6 +61,34 @@ class Roles:
 
 
 @dataclass(frozen=True)
+class EnsembleOptions:
+    """Members whose spread is the model's uncertainty.
+
+    Attributes
+    ----------
+    members
+        Files or patterns of files (see `ensemble_members`), or one number: so many are trained as the study says, on
+        bootstrapped replicas of the training sample.
+    folder
+        Where trained members are kept, and found when the command is repeated.
+    seed_members
+        Train so many more that differ by the seed alone.
+    by
+        Category condition: compare each of its values as well.
+    """
+
+    members: tuple[str, ...]
+    folder: Path
+    seed_members: int = 0
+    by: str | None = None
+
+    @property
+    def count(self) -> int | None:
+        """Number of members to train; None where they are files."""
+        return int(self.members[0]) if len(self.members) == 1 and self.members[0].isdigit() else None
+
+
+@dataclass(frozen=True)
 class FileJudgement:
     """What was compared, what the metrics found, and the verdict."""
 
@@ -74,6 +107,7 @@ def judge_files(
     train: str | None = None,
     requirements: Sequence[Requirement] = (),
     observables: Sequence[tuple[str, Any]] = (),
+    ensemble: EnsembleOptions | None = None,
     seed: int,
     max_rows: int | None = None,
     say: Say,
@@ -92,8 +126,10 @@ def judge_files(
         Bounds beside those of the study.
     observables
         Sets of observables by kind with their options, beside those of the study.
+    ensemble
+        Members of an ensemble: all rows are compared with their spread as model uncertainty too.
     seed
-        Seed of bootstraps, nulls and folds.
+        Seed of members, bootstraps, nulls and folds.
     max_rows
         Compare about so many rows of each file.
     say
@@ -106,6 +142,11 @@ def judge_files(
     DataError
         The files cannot be read or compared.
     """
+    if ensemble is None and any(r.metric == ENSEMBLE for r in requirements):
+        msg = "a requirement on the ensemble needs its members: give --ensemble"
+        raise ConfigError(msg)
+    if ensemble is not None:
+        _check_ensemble(ensemble, study, train)
     paths = [reference, generated, *([train] if train is not None else [])]
     shared = _layouts(paths, roles or Roles()) if study is None else []
     layouts = shared or [layout_of(path, study) for path in paths if study is not None]
@@ -118,10 +159,63 @@ def judge_files(
     metrics = study.metrics if study is not None else default_metrics(fields, train=train is not None)
     metrics = _with_required(metrics, requirements)
     known = rest[0] if rest else None
+    uncertain: list[MetricResult] = []
+    if ensemble is not None:
+
+        def read(path: str) -> Sample:
+            return io.read(path, layouts[1] if study is None else layout_of(path, study))
+
+        uncertain = _with_members(ensemble, study, ours, theirs, known, read, seed, say)
     results = evaluate_observed(ours, theirs, metrics, sets, seed=seed, train=known, max_rows=max_rows)
+    results = [*results, *uncertain]
     seen = study.config.loss_fields if study is not None else ()
     bounds = [*(study.requirements if study is not None else ()), *requirements]
     return FileJudgement(ours, theirs, tuple(results), judge(results, bounds, seen=seen))
+
+
+def _check_ensemble(options: EnsembleOptions, study: LoadedStudy | None, train: str | None) -> None:
+    """Find out before the work, not after it."""
+    if options.count is None:
+        if options.seed_members:
+            msg = (
+                "--seed-members trains members, but --ensemble names files; give it a number, or leave that option out"
+            )
+            raise ConfigError(msg)
+        require_members(len(io.expand(options.members)))
+        return
+    require_members(options.count, options.seed_members)
+    if study is None or train is None:
+        missing = "a study, which says how" if study is None else "--train with the training sample"
+        msg = f"--ensemble {options.count} trains members, which needs {missing}; give it, or name files of members"
+        raise ConfigError(msg)
+
+
+def _with_members(
+    options: EnsembleOptions,
+    study: LoadedStudy | None,
+    ours: Sample,
+    theirs: Sample,
+    train: Sample | None,
+    read: Callable[[str], Sample],
+    seed: int,
+    say: Say,
+) -> list[MetricResult]:
+    """Train the members or take files as such, and judge with their spread."""
+    if options.count is None or study is None or train is None:
+        members = io.expand(options.members)
+        return judge_with_members(ours, theirs, members, seed=seed, by=options.by, read=read)
+    return validate_ensemble(
+        study,
+        train,
+        ours,
+        theirs,
+        members=options.count,
+        seed_members=options.seed_members,
+        folder=options.folder,
+        by=options.by,
+        seed=seed,
+        say=say,
+    )
 
 
 def default_metrics(schema: Schema, *, train: bool) -> tuple[tuple[str, Any], ...]:
@@ -176,14 +270,12 @@ def _number(text: str) -> float:
 
 
 def _require_quantity(text: str, metric: str, quantity: str | None) -> None:
-    if metric not in METRICS:
-        msg = f"requirement {text!r}: {metric!r} is no metric; choose one of {', '.join(sorted(METRICS))}"
+    known = {name: m.quantities for name, m in METRICS.items()} | {ENSEMBLE: ENSEMBLE_QUANTITIES}
+    if metric not in known:
+        msg = f"requirement {text!r}: {metric!r} is no metric; choose one of {', '.join(sorted(known))}"
         raise ConfigError(msg)
-    if quantity and quantity not in METRICS[metric].quantities:
-        msg = (
-            f"requirement {text!r}: {metric} has no quantity {quantity}; choose one of "
-            f"{', '.join(METRICS[metric].quantities)}"
-        )
+    if quantity and quantity not in known[metric]:
+        msg = f"requirement {text!r}: {metric} has no quantity {quantity}; choose one of {', '.join(known[metric])}"
         raise ConfigError(msg)
 
 
@@ -191,7 +283,7 @@ def _with_required(
     metrics: Sequence[tuple[str, Any]], requirements: Sequence[Requirement]
 ) -> tuple[tuple[str, Any], ...]:
     """The metrics, and those that only a requirement names, with their defaults."""
-    present = {name for name, _ in metrics}
+    present = {ENSEMBLE, *(name for name, _ in metrics)}
     extra = []
     for name in dict.fromkeys(r.metric for r in requirements if r.metric not in present):
         try:

@@ -35,6 +35,7 @@ FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 
 NAME = "ensemble"
+QUANTITIES = ("chi2_ndf", "model_share", "coverage")
 LEAST_MEMBERS = 5
 """Fewer members say too little of a covariance: a chi2 with theirs does not hold its level."""
 
