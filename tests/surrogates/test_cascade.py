@@ -14,7 +14,7 @@ from parhelion.errors import ConfigError, DataError
 from parhelion.sample import Field, Sample, Schema
 from parhelion.surrogates import Cascade, CodecConfig, Draws
 from parhelion.surrogates.cascade import CascadeConfig
-from parhelion.surrogates.cascade.pyramid import PAD, Pyramid
+from parhelion.surrogates.cascade.pyramid import Pyramid
 from parhelion.surrogates.cascade.splitter import Mixture, choose
 
 TOY = ShowerToy()
@@ -46,28 +46,26 @@ def test_each_map_sums_the_next_and_every_part_of_the_grid_is_divided_once(shape
     assert torch.equal(maps[-1][:, pyramid.cells], image)
     for k, level in enumerate(pyramid.levels):
         torch.testing.assert_close(maps[k].sum(dim=1), image.sum(dim=1))
-        own = torch.cat([phase.own for phase in level.phases])
+        own = torch.cat([phase.see[:, 0] for phase in level.phases])
         assert len(own.unique()) == len(own)
-        parts = torch.cat([phase.parts[phase.inside] for phase in level.phases])
+        start = pyramid.stride(k)
+        parts = torch.cat([phase.parts[phase.inside] for phase in level.phases]) - start
         assert len(parts.unique()) == len(parts)
         # Everything with energy is divided, and into parts that sum to it.
         assert int((maps[k][0] > 0).sum()) == len(own)
         assert set(maps[k + 1][0].nonzero()[:, 0].tolist()) == set(parts.tolist())
         for phase in level.phases:
-            torch.testing.assert_close(maps[k + 1][:, phase.parts].sum(dim=2), maps[k][:, phase.own])
+            torch.testing.assert_close(maps[k + 1][:, phase.parts - start].sum(dim=2), maps[k][:, phase.see[:, 0]])
 
 
 def test_a_block_sees_of_the_finer_map_only_what_is_divided_before_it():
     pyramid = Pyramid(30, 30)
-    for level in pyramid.levels:
-        width = 2 * level.size + 2 * PAD
-        inner = torch.zeros(width, width, dtype=torch.bool)
-        inner[PAD:-PAD, PAD:-PAD] = True
+    for k, level in enumerate(pyramid.levels):
         divided: set[int] = set()
         for phase in level.phases:
-            seen = set(phase.known.flatten().tolist()) & set(inner.flatten().nonzero()[:, 0].tolist())
-            grid = {int(c) for other in level.phases for c in other.parts.flatten()}
-            assert seen & grid <= divided
+            seen = {int(c) for c in phase.see.flatten() if c >= pyramid.stride(k)}
+            assert seen <= divided
+            assert bool(divided) == bool(seen) or phase.central
             divided |= set(phase.parts.flatten().tolist())
 
 

@@ -27,6 +27,8 @@ class CascadeConfig(SurrogateConfig):
     symmetric
         The detector looks the same after mirroring or exchanging the two axes of the image: showers are learned in
         one orientation, with both slopes positive and the first the larger. It needs a direction and a square image.
+    context_width
+        Hidden layer of the networks, one a level, that summarise conditions and coarser maps for all its blocks.
     core_width, width
         Hidden layers of the networks for the four blocks in the middle of each level, and for all others.
     components
@@ -38,8 +40,9 @@ class CascadeConfig(SurrogateConfig):
     )
     impact: tuple[str, str] | None = ("x", "y")
     symmetric: bool = True
-    core_width: int = Field(96, ge=1)
-    width: int = Field(64, ge=1)
+    context_width: int = Field(96, ge=1)
+    core_width: int = Field(64, ge=1)
+    width: int = Field(32, ge=1)
     components: int = Field(6, ge=1)
 
 
@@ -48,8 +51,9 @@ class Cascade(Surrogate):
 
     Each step is a conditional density with few numbers that sampling inverts in closed form, and training maximises
     their product, the likelihood. How a block is divided depends on the conditions, on its neighbours' energies, on how
-    neighbours were divided before it (four phases a level, as on a chessboard of four colours) and on the whole of the
-    coarser image. Blocks of one phase share a network, so a shower is some hundred examples, not one.
+    neighbours were divided before it (first the four blocks in the middle, then the others as on a chessboard of two
+    colours) and on the whole of the coarser image. Blocks of one colour share a network, so a shower is some hundred
+    examples, not one.
 
     By construction the cells sum to the modelled total, are not negative, and are at least the threshold or exactly 0.
     """
@@ -58,6 +62,8 @@ class Cascade(Surrogate):
     Config = CascadeConfig
     config: CascadeConfig
     images: ClassVar[bool] = True
+
+    positions: Tensor
 
     def build(self, features: int, width: int) -> None:
         """Make the networks.
@@ -83,22 +89,24 @@ class Cascade(Surrogate):
         )
         self.total_mixture = Mixture(c.core_width, 1, 2 * c.components)
         self.register_buffer("total_scale", torch.tensor([0.0, 1.0, 0.0, 0.0]))
-        self.splitters = nn.ModuleList()
-        for k, level in enumerate(self.pyramid.levels):
+        self.splitters, self.contexts = nn.ModuleList(), nn.ModuleList()
+        for level in self.pyramid.levels:
+            widths = [c.core_width if phase.central else c.width for phase in level.phases]
             far = features + 1 + len(level.centre)
             if level.size > WHOLE:
                 far += len(self.pyramid.levels[self._whole].centre)
-            for phase in level.phases:
-                self.splitters.append(
-                    Splitter(
-                        phase,
-                        stride=self.pyramid.stride(k),
-                        far=far,
-                        width=c.core_width if phase.central else c.width,
-                        components=c.components,
-                        threshold=self.threshold,
-                    )
-                )
+            self.contexts.append(
+                nn.Sequential(nn.Linear(far, c.context_width), nn.SiLU(), nn.Linear(c.context_width, sum(widths)))
+            )
+            for phase, each in zip(level.phases, widths, strict=True):
+                self.splitters.append(Splitter(phase, width=each, components=c.components, threshold=self.threshold))
+        positions = self.pyramid.stride(self.pyramid.depth - 1) + self.pyramid.cells
+        if self._frame is not None:
+            # Where each cell of the image is found, for each of the eight orientations.
+            code = torch.arange(8)
+            turn = ((code & 1) > 0, (code & 2) > 0, (code & 4) > 0)
+            positions = self._turned(positions.expand(8, -1), turn, back=True)
+        self.register_buffer("positions", positions, persistent=False)
 
     @property
     def _whole(self) -> int:
@@ -216,13 +224,12 @@ class Cascade(Surrogate):
         logs = {"nll/total": -score.detach().mean()}
         splitters = self._splitters()
         for k, level in enumerate(self.pyramid.levels):
-            far = self._far(level, k, condition, maps)
             both = torch.cat([maps[k], maps[k + 1]], dim=1)
             found = torch.zeros_like(score)
-            for _ in level.phases:
+            for context in self._context(level, k, condition, maps):
                 splitter = next(splitters)
                 at = splitter.find(both)
-                found = found.index_add(0, at.row, splitter.log_prob(both, far, at))
+                found = found.index_add(0, at.row, splitter.log_prob(both, context, at))
             logs[f"nll/level {k}"] = -found.detach().mean()
             score = score + found
         return Loss(-score, logs=logs)
@@ -230,20 +237,26 @@ class Cascade(Surrogate):
     def _splitters(self) -> Iterator[Splitter]:
         return iter([module for module in self.splitters if isinstance(module, Splitter)])
 
-    def _far(self, level: Level, k: int, condition: Tensor, maps: list[Tensor]) -> Tensor:
-        """What all blocks of a level see, shape (n, far): conditions, total energy, this map or its centre."""
+    def _context(self, level: Level, k: int, condition: Tensor, maps: list[Tensor]) -> tuple[Tensor, ...]:
+        """What all blocks of a level are told, (n, width) for each phase.
+
+        From conditions, total energy and this map or its centre.
+        """
         total = scaled(maps[0].sum(dim=1, keepdim=True), self.threshold)
         parts = [condition, total - 3.0, scaled(_columns(maps[k], level.centre), self.threshold) - total]
         if level.size > WHOLE:
             whole = self.pyramid.levels[self._whole].centre
             parts.append(scaled(_columns(maps[self._whole], whole), self.threshold) - total)
-        return torch.cat(parts, dim=1)
+        c = self.config
+        widths = [c.core_width if phase.central else c.width for phase in level.phases]
+        told: Tensor = self.contexts[k](torch.cat(parts, dim=1))
+        return tuple(told.split(widths, dim=1))
 
     # ----------------------------------------------------------------- sampling
     @property
     def noise_features(self) -> int:
-        """Two numbers for the total energy, four for each block."""
-        return 2 + 4 * sum(len(phase) for level in self.pyramid.levels for phase in level.phases)
+        """Two numbers for the total energy, then those of each phase."""
+        return 2 + sum(splitter.noise_features for splitter in self._splitters())
 
     def generate(self, condition: Tensor, noise: Tensor) -> Tensor:
         """Cells (n, cells) from encoded conditions (n, features) and noise (n, noise_features), level by level."""
@@ -259,14 +272,16 @@ class Cascade(Surrogate):
         splitters = self._splitters()
         start = 2
         for k, level in enumerate(self.pyramid.levels):
-            far = self._far(level, k, oriented, maps)
             both = torch.cat([maps[k], maps[k].new_zeros(n, self.pyramid.stride(k + 1))], dim=1)
-            for phase in level.phases:
-                numbers = noise[:, start : start + 4 * len(phase)].reshape(-1, 4)
-                both = next(splitters).draw(both, far, numbers)
-                start += 4 * len(phase)
+            for context in self._context(level, k, oriented, maps):
+                splitter = next(splitters)
+                both = splitter.draw(both, context, noise, start)
+                start += splitter.noise_features
             maps.append(both[:, self.pyramid.stride(k) :])
-        return self._turned(_columns(maps[-1], self.pyramid.cells), turn, back=True)
+        if turn is None:
+            return both.index_select(1, self.positions)
+        code = turn[0].long() + 2 * turn[1].long() + 4 * turn[2].long()
+        return both.gather(1, self.positions.index_select(0, code))
 
 
 def _columns(x: Tensor, index: Tensor) -> Tensor:

@@ -9,47 +9,43 @@ from torch import Tensor
 
 # Zeros around each map, so that every block has neighbours.
 PAD = 2
-# Parity of the rows and columns of the blocks that are divided together. Edge neighbours of the last two kinds are all
-# divided before them.
-PHASES = ((0, 0), (1, 1), (0, 1), (1, 0))
+# Parity of the rows and columns of the blocks in the middle, in the order in which they are divided.
+CORNERS = ((0, 0), (1, 1), (0, 1), (1, 0))
 # Maps up to this size are seen whole by every block of a level; of finer ones the centre.
 WHOLE = 8
 
 
 @dataclass(frozen=True)
 class Phase:
-    """Blocks of one level that are divided by the same network, B of them.
+    """Blocks of one level that are divided together, by the same network, B of them.
 
-    The four blocks in the middle, where most energy is, have networks of their own.
+    The four blocks in the middle, where most energy is, are divided one after the other, each by a network of its own;
+    then the others, in two turns as the two colours of a chessboard.
 
-    Indices point into flat padded maps: of the level (size + 2 PAD)^2, and of the next (2 size + 2 PAD)^2.
+    Indices point into flat padded maps side by side: that of the level, (size + 2 PAD)^2 entries, and the next finer,
+    (2 size + 2 PAD)^2.
 
     Attributes
     ----------
-    own
-        The block itself in the map of its level, shape (B,).
-    around
-        Its eight neighbours there, shape (B, 8).
-    known
-        Parts of neighbours that are divided already, in the next map, shape (B, M).
+    see
+        The block itself, its eight neighbours, and parts of neighbours that are divided before it, shape (B, S). Index
+        0, a corner that is always 0, stands for parts that are not.
     parts
-        Its own four parts in the next map, (0, 0), (0, 1), (1, 0), (1, 1), shape (B, 4).
+        Its own four parts, (0, 0), (0, 1), (1, 0), (1, 1), shape (B, 4).
     inside
         Which of these lie on the grid, shape (B, 4), bool.
     central
-        It is the one of the four blocks in the middle that has this parity.
+        It is one of the four blocks in the middle; B is 1.
     """
 
-    own: Tensor
-    around: Tensor
-    known: Tensor
+    see: Tensor
     parts: Tensor
     inside: Tensor
     central: bool
 
     def __len__(self) -> int:
         """Number of blocks."""
-        return len(self.own)
+        return len(self.see)
 
 
 @dataclass(frozen=True)
@@ -97,15 +93,16 @@ class Pyramid:
         near = torch.arange(size)
         near = (near >= size // 2 - 1) & (near <= size // 2)
         core = near[:, None] & near[None, :]
+        colour = (torch.arange(size)[:, None] + torch.arange(size)[None, :]) % 2
+        turns = [(core & _parity(size, i)[:, None] & _parity(size, j)[None, :], True) for i, j in CORNERS]
+        turns += [(~core & (colour == c), False) for c in (0, 1)]
         phases: list[Phase] = []
-        done: list[tuple[int, int]] = []
-        for parity in PHASES:
-            here = blocks & _parity(size, parity[0])[:, None] & _parity(size, parity[1])[None, :]
-            for part, central in ((here & core, True), (here & ~core, False)):
-                i, j = torch.nonzero(part, as_tuple=True)
-                if len(i):
-                    phases.append(_phase(size, i, j, parity, done, occupied, central))
-            done.append(parity)
+        done: set[tuple[int, int]] = set()
+        for mask, central in turns:
+            here = [(int(i), int(j)) for i, j in torch.nonzero(mask & blocks)]
+            if here:
+                phases.append(_phase(size, here, done, occupied, central))
+                done |= set(here)
         low = max(0, size - WHOLE) // 2
         centre = self._flat(k)[low : size - low, low : size - low].reshape(-1)
         return Level(size, tuple(phases), centre)
@@ -130,31 +127,31 @@ def _parity(size: int, odd: int) -> Tensor:
 
 
 def _phase(
-    size: int,
-    i: Tensor,
-    j: Tensor,
-    parity: tuple[int, int],
-    done: list[tuple[int, int]],
-    occupied: Tensor,
-    central: bool,
+    size: int, here: list[tuple[int, int]], done: set[tuple[int, int]], occupied: Tensor, central: bool
 ) -> Phase:
-    def flat(row: Tensor, column: Tensor, width: int) -> Tensor:
+    fine = (size + 2 * PAD) ** 2
+
+    def flat(row: int, column: int, width: int) -> int:
         return (row + PAD) * (width + 2 * PAD) + column + PAD
 
+    # Of neighbours that are divided, far blocks see the parts that touch them.
+    reach = 2 if central else 1
     steps = [(a, b) for a in (-1, 0, 1) for b in (-1, 0, 1) if (a, b) != (0, 0)]
-    around = torch.stack([flat(i + a, j + b, size) for a, b in steps], dim=1)
-    known: list[Tensor] = []
-    for a in range(-2, 4):
-        for b in range(-2, 4):
-            step = (a // 2, b // 2)
-            if step != (0, 0) and ((parity[0] + step[0]) % 2, (parity[1] + step[1]) % 2) in done:
-                known.append(flat(2 * i + a, 2 * j + b, 2 * size))
-    parts = [(2 * i + a, 2 * j + b) for a in (0, 1) for b in (0, 1)]
+    beside = [(a, b) for a in range(-reach, 2 + reach) for b in range(-reach, 2 + reach)]
+    beside = [(a, b) for a, b in beside if (a // 2, b // 2) != (0, 0)]
+    see: list[list[int]] = []
+    for i, j in here:
+        known = [
+            fine + flat(2 * i + a, 2 * j + b, 2 * size) if (i + a // 2, j + b // 2) in done else 0 for a, b in beside
+        ]
+        see.append([flat(i, j, size), *(flat(i + a, j + b, size) for a, b in steps), *known])
+    index = torch.tensor(see)
+    # What no block of the phase sees is left out.
+    index = index[:, (index > 0).any(dim=0)]
+    parts = [[(2 * i + a, 2 * j + b) for a in (0, 1) for b in (0, 1)] for i, j in here]
     return Phase(
-        own=flat(i, j, size),
-        around=around,
-        known=torch.stack(known, dim=1) if known else torch.zeros(len(i), 0, dtype=torch.long),
-        parts=torch.stack([flat(a, b, 2 * size) for a, b in parts], dim=1),
-        inside=torch.stack([occupied[a, b] for a, b in parts], dim=1),
+        see=index,
+        parts=torch.tensor([[fine + flat(a, b, 2 * size) for a, b in four] for four in parts]),
+        inside=torch.tensor([[bool(occupied[a, b]) for a, b in four] for four in parts]),
         central=central,
     )

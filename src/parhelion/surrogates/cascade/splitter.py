@@ -15,6 +15,9 @@ from parhelion.surrogates.cascade.pyramid import Phase
 PATTERNS = torch.tensor([[p >> b & 1 for b in range(4)] for p in range(1, 16)], dtype=torch.bool)
 _IMPOSSIBLE = -1e4
 _LOG_SCALE = (-5.0, 2.5)
+# Numbers of noise for each block, and slots of them for a phase where there are that many blocks.
+NUMBERS = 4
+LEAST_SLOTS = 16
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
@@ -23,13 +26,10 @@ class At(NamedTuple):
 
     Attributes
     ----------
-    active
-        Number among all blocks of all rows, shape (m,).
     row, block
         Row and number of the block in it, shape (m,).
     """
 
-    active: Tensor
     row: Tensor
     block: Tensor
 
@@ -40,11 +40,17 @@ class Mixture(nn.Module):
     In component k, y_i = mu_i + s_i z_i + sum_{j < i} a_ij z_j with z standard normal.
     """
 
+    sources: Tensor
+    targets: Tensor
+
     def __init__(self, width: int, numbers: int, components: int) -> None:
         super().__init__()
         self.numbers, self.components = numbers, components
         self.pairs = [(i, j) for i in range(numbers) for j in range(i)]
         self.each = 1 + 2 * numbers + len(self.pairs)
+        self.register_buffer("sources", torch.tensor([j for _, j in self.pairs], dtype=torch.long), persistent=False)
+        targets = torch.tensor([[float(i == k) for k in range(numbers)] for i, _ in self.pairs])
+        self.register_buffer("targets", targets, persistent=False)
         self.out = nn.Linear(width, components * self.each)
         nn.init.normal_(self.out.weight, std=0.02)
         nn.init.zeros_(self.out.bias)
@@ -78,17 +84,17 @@ class Mixture(nn.Module):
 
         z is 0 for numbers that are not active: the others do not depend on it then.
         """
-        d = self.numbers
-        out = self.out(features).view(-1, self.components, self.each)
-        chosen = choose(out[..., 0], at)[0]
-        own = out.gather(1, chosen[:, None, None].expand(-1, 1, self.each))[:, 0]
+        d, each = self.numbers, self.each
+        out = self.out(features)
+        first = out.view(-1, self.components, each)[..., 0]
+        cumulative = torch.cumsum(_relative(first), dim=1)
+        chosen = (at[:, None] * cumulative[:, -1:] >= cumulative[:, :-1]).sum(dim=1)
+        start = torch.arange(0, z.shape[0] * self.components, self.components, device=z.device)
+        own = out.view(-1, each).index_select(0, start + chosen)
         y: Tensor = own[:, 1 : 1 + d] + torch.exp(own[:, 1 + d : 1 + 2 * d].clamp(*_LOG_SCALE)) * z
-        if not self.pairs:
-            return y
-        columns = list(y.unbind(dim=1))
-        for pair, (a, b) in enumerate(self.pairs):
-            columns[a] = columns[a] + own[:, 1 + 2 * d + pair] * z[:, b]
-        return torch.stack(columns, dim=1)
+        if self.pairs:
+            y = torch.addmm(y, own[:, 1 + 2 * d :] * z.index_select(1, self.sources), self.targets)
+        return y
 
 
 def uniform(z: Tensor) -> Tensor:
@@ -101,12 +107,18 @@ def choose(logit: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
 
     `logit` has shape (m, k): logarithms of probabilities up to a constant.
     """
-    cumulative = torch.cumsum(torch.exp(logit - logit.amax(dim=1, keepdim=True)), dim=1)
+    probability = _relative(logit)
+    cumulative = torch.cumsum(probability, dim=1)
     u = at[:, None] * cumulative[:, -1:]
     index = (u >= cumulative[:, :-1]).sum(dim=1, keepdim=True)
-    ends = torch.nn.functional.pad(cumulative, (1, 0))
-    low, high = ends.gather(1, index), ends.gather(1, index + 1)
-    return index[:, 0], ((u - low) / (high - low).clamp(min=1e-12)).clamp(0.0, 1.0)[:, 0]
+    size = probability.gather(1, index)
+    low = cumulative.gather(1, index) - size
+    return index[:, 0], ((u - low) / size.clamp(min=1e-12)).clamp(0.0, 1.0)[:, 0]
+
+
+def _relative(logit: Tensor) -> Tensor:
+    """Probabilities relative to the largest: for few categories much faster than a softmax."""
+    return torch.exp(logit - logit.amax(dim=1, keepdim=True))
 
 
 class Splitter(nn.Module):
@@ -121,10 +133,6 @@ class Splitter(nn.Module):
     ----------
     phase
         The blocks, B of them.
-    stride
-        Width of the level's map.
-    far
-        Numbers that all blocks of a shower see.
     width
         Of the hidden layers.
     components
@@ -134,37 +142,35 @@ class Splitter(nn.Module):
     """
 
     see: Tensor
+    own: Tensor
     parts: Tensor
     table: Tensor
     least: Tensor
     inside: Tensor
+    roles: Tensor
 
-    def __init__(
-        self,
-        phase: Phase,
-        *,
-        stride: int,
-        far: int,
-        width: int,
-        components: int,
-        threshold: float,
-    ) -> None:
+    def __init__(self, phase: Phase, *, width: int, components: int, threshold: float) -> None:
         super().__init__()
         self.threshold = threshold
         self.slack = 0.5 * threshold
-        see = torch.cat([phase.own[:, None], phase.around, phase.known + stride], dim=1)
-        self.register_buffer("see", see, persistent=False)
-        self.register_buffer("parts", phase.parts + stride, persistent=False)
-        self.near = nn.Linear(see.shape[1], width)
-        self.far = nn.Sequential(nn.Linear(far, width), nn.SiLU(), nn.Linear(width, width))
-        self.place = nn.Parameter(0.1 * torch.randn(len(phase), width))
+        self.central = phase.central
+        self.width = width
+        blocks = len(phase)
+        # Few of many blocks have energy, so they share numbers (see `_numbers`).
+        self.slots = max(-(-blocks // NUMBERS), min(blocks, LEAST_SLOTS))
+        self.register_buffer("see", phase.see, persistent=False)
+        self.register_buffer("own", phase.see[:, 0].contiguous(), persistent=False)
+        self.register_buffer("parts", phase.parts, persistent=False)
+        self.register_buffer("roles", torch.arange(NUMBERS), persistent=False)
+        self.near = nn.Linear(phase.see.shape[1], width)
+        self.place = nn.Parameter(0.1 * torch.randn(blocks, width))
         self.inner = nn.Linear(width, width)
         self.pattern = nn.Linear(width, len(PATTERNS))
         self.second = nn.Linear(width, width)
         self.embed = nn.Parameter(0.1 * torch.randn(len(PATTERNS), width))
         self.mixture = Mixture(width, 3, components)
         opened = self._open(PATTERNS)
-        lead = torch.stack([PATTERNS[:, :2].any(dim=1), PATTERNS[:, 0], PATTERNS[:, 2]], dim=1)
+        lead = torch.stack([PATTERNS[:, :2].any(dim=1), PATTERNS[:, 0], PATTERNS[:, 2]], dim=1) & ~opened
         columns = [PATTERNS, opened, lead, PATTERNS.sum(dim=1, keepdim=True)]
         self.register_buffer("table", torch.cat([c.float() for c in columns], dim=1), persistent=False)
         # No pattern needs more than its parts' thresholds; one part is possible whatever rounding did to the energy.
@@ -175,46 +181,54 @@ class Splitter(nn.Module):
         outside = (PATTERNS[None] & ~phase.inside[:, None]).any(dim=2)
         self.register_buffer("inside", torch.where(outside, _IMPOSSIBLE, 0.0), persistent=False)
 
+    @property
+    def noise_features(self) -> int:
+        """Numbers of noise that `draw` takes."""
+        return NUMBERS * self.slots
+
     def find(self, both: Tensor) -> At:
         """The blocks with energy, m of them, given maps (n, both)."""
-        energy = both.index_select(1, self.see[:, 0])
+        energy = both.index_select(1, self.own)
         active = torch.nonzero(energy.reshape(-1))[:, 0]
         row = torch.div(active, len(self.see), rounding_mode="floor")
-        return At(active, row, active - row * len(self.see))
+        return At(row, active - row * len(self.see))
 
-    def _hidden(self, both: Tensor, far: Tensor, at: At) -> tuple[Tensor, Tensor]:
-        energy = _entries(both, self.see, at)
-        view = scaled(energy, self.threshold)
-        own = view[:, :1]
-        near = self.near(torch.cat([own - 2.0, view[:, 1:] - own], dim=1))
-        h = silu(near + self.far(far).index_select(0, at.row) + self.place.index_select(0, at.block))
-        return h + silu(self.inner(h)), energy[:, 0]
+    def _hidden(self, energy: Tensor, context: Tensor, place: Tensor) -> Tensor:
+        """Features (m, width) of blocks that see the energies (m, S), with what their showers and places give."""
+        # All relative to the block's own, as a change of weights: fewer passes than over the numbers.
+        weight, bias = self.near.weight, self.near.bias
+        weight = torch.cat([2 * weight[:, :1] - weight.sum(dim=1, keepdim=True), weight[:, 1:]], dim=1)
+        near = torch.nn.functional.linear(scaled(energy, self.threshold), weight, bias - 2.0 * self.near.weight[:, 0])
+        h = silu(near + context + place)
+        return h + silu(self.inner(h))
 
-    def _logits(self, h: Tensor, at: At, energy: Tensor) -> Tensor:
+    def _logits(self, h: Tensor, inside: Tensor, energy: Tensor) -> Tensor:
         impossible = torch.where(energy[:, None] < self.least, _IMPOSSIBLE, 0.0)
-        logits: Tensor = self.pattern(h) + self.inside.index_select(0, at.block) + impossible
+        logits: Tensor = self.pattern(h) + inside + impossible
         return logits
 
     def _features(self, h: Tensor, pattern: Tensor) -> Tensor:
         return silu(self.second(h) + self.embed.index_select(0, pattern))
 
-    def log_prob(self, both: Tensor, far: Tensor, at: At) -> Tensor:
+    def log_prob(self, both: Tensor, context: Tensor, at: At) -> Tensor:
         """Log density, shape (m,), of how blocks are divided.
 
         Parameters
         ----------
         both
             Maps, shape (n, both).
-        far
-            What all blocks of a shower see, shape (n, far).
+        context
+            What all blocks of a shower are told, shape (n, width).
         at
             The blocks, from `find`.
         """
-        h, energy = self._hidden(both, far, at)
+        energy = _entries(both, self.see, at)
+        h = self._hidden(energy, context.index_select(0, at.row), self.place.index_select(0, at.block))
         parts = _entries(both, self.parts, at)
         hit = parts > 0
         pattern = (hit * torch.tensor([1, 2, 4, 8], device=parts.device)).sum(dim=1) - 1
-        score = log_softmax(self._logits(h, at, energy), dim=1).gather(1, pattern[:, None])[:, 0]
+        logits = self._logits(h, self.inside.index_select(0, at.block), energy[:, 0])
+        score = log_softmax(logits, dim=1).gather(1, pattern[:, None])[:, 0]
         excess = (parts - self.threshold * hit).clamp(min=0.0) + self.slack
         left, right = excess[:, 0] + excess[:, 1] - self.slack, excess[:, 2] + excess[:, 3] - self.slack
         ratio = torch.stack([left / right, excess[:, 0] / excess[:, 1], excess[:, 2] / excess[:, 3]], dim=1)
@@ -226,25 +240,65 @@ class Splitter(nn.Module):
         first, second = hit[:, 0] | hit[:, 1], hit[:, 2] | hit[:, 3]
         return torch.stack([first & second, hit[:, 0] & hit[:, 1], hit[:, 2] & hit[:, 3]], dim=1)
 
-    def draw(self, both: Tensor, far: Tensor, noise: Tensor) -> Tensor:
-        """The same maps (n, both) with the blocks' parts filled in, given standard normal noise (n B, 4)."""
+    def _numbers(self, noise: Tensor, start: int, at: At) -> Tensor:
+        """Four numbers of noise (m, 4) for each block.
+
+        The blocks of a shower with energy take the slots in order. Where there are more blocks than slots the next
+        ones take them again, with the numbers' roles moved on by one, so that no number serves twice in one role.
+        """
+        order = torch.arange(at.row.shape[0], device=noise.device)
+        count = torch.zeros(noise.shape[0], dtype=torch.long, device=noise.device)
+        count = count.scatter_add(0, at.row, torch.ones_like(at.row))
+        before = torch.cumsum(count, dim=0) - count
+        rank = order - before.index_select(0, at.row)
+        turn = torch.div(rank, self.slots, rounding_mode="floor")
+        slot = at.row * noise.shape[1] + start + NUMBERS * (rank - turn * self.slots)
+        role = torch.remainder(turn[:, None] + self.roles, NUMBERS)
+        return noise.reshape(-1).index_select(0, (slot[:, None] + role).reshape(-1)).view(-1, NUMBERS)
+
+    def draw(self, both: Tensor, context: Tensor, noise: Tensor, start: int) -> Tensor:
+        """The same maps (n, both) with the blocks' parts filled in.
+
+        Parameters
+        ----------
+        both
+            Maps, shape (n, both); what lies at the blocks' parts is 0.
+        context
+            What all blocks of a shower are told, shape (n, width).
+        noise
+            Standard normal, shape (n, noise); those of this phase begin at column `start`.
+        start
+            That column.
+        """
+        if self.central:
+            energy = both.index_select(1, self.see[0])
+            h = self._hidden(energy, context, self.place)
+            numbers = noise[:, start : start + NUMBERS]
+            parts = self._divide(h, energy[:, 0], self.inside, numbers)
+            parts = torch.where(energy[:, :1] > 0, parts, 0.0)
+            return both.scatter_(1, self.parts.expand(both.shape[0], -1), parts)
         at = self.find(both)
-        h, energy = self._hidden(both, far, at)
-        noise = noise.index_select(0, at.active)
-        pattern, rest = choose(self._logits(h, at, energy), uniform(noise[:, 0]))
+        energy = _entries(both, self.see, at)
+        h = self._hidden(energy, context.index_select(0, at.row), self.place.index_select(0, at.block))
+        inside = self.inside.index_select(0, at.block)
+        parts = self._divide(h, energy[:, 0], inside, self._numbers(noise, start, at)).reshape(-1)
+        return both.view(-1).scatter_(0, _flat(both, self.parts, at), parts).view_as(both)
+
+    def _divide(self, h: Tensor, energy: Tensor, inside: Tensor, noise: Tensor) -> Tensor:
+        """Parts (m, 4) of energies (m,) given features h (m, width) and noise (m, 4)."""
+        pattern, rest = choose(self._logits(h, inside, energy), uniform(noise[:, 0]))
         known = self.table.index_select(0, pattern)
         hit, free, lead, count = known[:, :4], known[:, 4:7], known[:, 7:10], known[:, 10]
         share = torch.sigmoid(self.mixture.draw(self._features(h, pattern), rest, noise[:, 1:] * free))
         # Free shares take their part of the energy; the others all of it or nothing.
-        a = free * share + (1 - free) * lead
+        a = free * share + lead
         b = (2 * a - 1) * self.slack * free
         above = (energy - self.threshold * count).clamp(min=0.0)
         left = _reflect(a[:, 0] * above + b[:, 0], above)
         pair = torch.stack([left, above - left], dim=1)
         first = _reflect(a[:, 1:] * pair + b[:, 1:], pair)
         excess = torch.stack([first, pair - first], dim=2).view(-1, 4)
-        parts = ((excess + self.threshold) * hit).reshape(-1)
-        return both.view(-1).scatter_(0, _flat(both, self.parts, at), parts).view_as(both)
+        return (excess + self.threshold) * hit
 
 
 def _reflect(part: Tensor, whole: Tensor) -> Tensor:
