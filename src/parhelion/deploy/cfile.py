@@ -249,6 +249,7 @@ def _encode(source: Source, codec: Codec) -> tuple[list[str], list[Group]]:
     for triple in codec.directions:
         a, b, c = triple
         px, py, pz = (f"condition[{codec.continuous[k]}]" for k in triple)
+        pz = f"fmax({pz}, 1e-30)"
         lines += [
             f"scaled[{a}] = 0.5 * log({px} * {px} + {py} * {py} + {pz} * {pz});",
             f"scaled[{b}] = {px} / {pz}; scaled[{c}] = {py} / {pz};",
@@ -332,6 +333,7 @@ def _guard(source: Source, codec: Codec) -> str:
         clamp.append(f"if (c[{j}] < {a}) c[{j}] = {a}; else if (c[{j}] > {b}) c[{j}] = {b};")
     for number, triple in enumerate(codec.directions):
         px, py, pz = (f"c[{codec.continuous[k]}]" for k in triple)
+        pz = f"fmax({pz}, 1e-30)"
         values = (f"0.5 * log({px} * {px} + {py} * {py} + {pz} * {pz})", f"{px} / {pz}", f"{py} / {pz}")
         for i, (k, value) in enumerate(zip(triple, values, strict=True)):
             a, b = codec.direction_ends[:, 3 * number + i].tolist()
