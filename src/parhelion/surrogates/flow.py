@@ -73,6 +73,7 @@ class Flow(Surrogate):
     def build(self, features: int, width: int) -> None:
         """Make the layers."""
         c = self.config
+        features = max(features, 1)  # without a condition: see _context
         if c.map == "planar":
             planar = PlanarLayers(
                 width, features, layers=c.layers, width=c.width, depth=c.depth, activation=c.activation
@@ -137,8 +138,9 @@ class Flow(Surrogate):
         """Map noise to responses, layer by layer; 0 where the pattern leaves an entry no freedom."""
         active = self.codec.active_entries(condition)
         x = torch.where(active, noise, torch.zeros_like(noise))
+        context = _context(condition)
         for layer in reversed(self._layers()):
-            x = layer.inverse(x, active, condition)
+            x = layer.inverse(x, active, context)
         return x
 
     def network_log_prob(self, x: Tensor, active: Tensor, condition: Tensor) -> Tensor:
@@ -155,10 +157,16 @@ class Flow(Surrogate):
         """
         z = torch.where(active, x, torch.zeros_like(x))
         total = torch.zeros(len(x), dtype=x.dtype, device=x.device)
+        context = _context(condition)
         for layer in self._layers():
-            z, log_det = layer(z, active, condition)
+            z, log_det = layer(z, active, context)
             total = total + log_det
         return total + _normal_log_prob(z, active)
+
+
+def _context(condition: Tensor) -> Tensor:
+    """Encoded conditions; where there are none a constant, since the first entry's network needs an input."""
+    return condition if condition.shape[1] else condition.new_ones((condition.shape[0], 1))
 
 
 def _normal_log_prob(z: Tensor, active: Tensor) -> Tensor:
