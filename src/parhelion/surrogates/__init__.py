@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from parhelion.surrogates.base import Batch, Draws, Loss, Surrogate, SurrogateConfig, read_surrogate
+from parhelion.surrogates.calogan import CaloGan
 from parhelion.surrogates.cascade import Cascade
 from parhelion.surrogates.codec import Codec, CodecConfig, StructureConfig
 from parhelion.surrogates.flow import Flow
@@ -13,7 +14,9 @@ from parhelion.surrogates.image_gan import ImageGan
 from parhelion.surrogates.library import Library
 from parhelion.surrogates.matching import Matching, Student
 
-SURROGATES: dict[str, type[Surrogate]] = {s.kind: s for s in (Matching, Student, Flow, Library, Gan, Cascade, ImageGan)}
+SURROGATES: dict[str, type[Surrogate]] = {
+    s.kind: s for s in (Matching, Student, Flow, Library, Gan, Cascade, ImageGan, CaloGan)
+}
 
 
 def load(path: str | os.PathLike[str]) -> Surrogate:
@@ -24,6 +27,7 @@ def load(path: str | os.PathLike[str]) -> Surrogate:
 __all__ = [
     "SURROGATES",
     "Batch",
+    "CaloGan",
     "Cascade",
     "Codec",
     "CodecConfig",

@@ -52,7 +52,7 @@ class ConvGeneratorConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     latent: int = Field(128, ge=1)
-    channels: tuple[int, ...] = Field((256, 128, 64, 16), min_length=2)
+    channels: tuple[int, ...] = Field((256, 64, 32, 16), min_length=2)
 
 
 class ConvCriticConfig(BaseModel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, ClassVar, Literal
 
 import torch
@@ -147,5 +148,73 @@ class Statistics(AuxiliaryConfig):
         return StatisticsTerm(self.names, plane)
 
 
-IMAGE_AUXILIARY: dict[str, type[AuxiliaryConfig]] = {"image_regressor": ImageRegressor, "statistics": Statistics}
-AnyImageAuxiliary = Annotated[ImageRegressor | Statistics, Field(discriminator="kind")]
+def incident_energy(codec: Codec, name: str | None) -> Callable[[Tensor], Tensor]:
+    """Function that gives incident energies (n,) in their unit for encoded conditions (n, features).
+
+    Parameters
+    ----------
+    codec
+        Describes the conditions.
+    name
+        Condition with the incident energy; None: there is only one.
+
+    Raises
+    ------
+    ConfigError
+        It is not the only condition.
+    """
+    names = [f.name for f in codec.schema.condition]
+    if len(names) != 1 or codec.schema.condition_width != 1 or not codec.continuous or (name or names[0]) != names[0]:
+        msg = f"expected the incident energy{f' {name}' if name else ''} as the only condition, got {', '.join(names)}"
+        raise ConfigError(msg)
+
+    def energy(condition: Tensor) -> Tensor:
+        x = codec.kinematics(condition)[:, 0].to(torch.float32)
+        return torch.where(codec.log_scale[0], torch.exp(x.clamp(max=30.0)), x)
+
+    return energy
+
+
+class IncidentEnergyTerm(AuxiliaryTerm):
+    """Distance between the sum of all cells and the incident energy."""
+
+    def __init__(self, codec: Codec, incident: str | None) -> None:
+        super().__init__()
+        self._inverse, self._incident = codec.transform.inverse, incident_energy(codec, incident)
+
+    def events(self, scene: Scene) -> Tensor:
+        """Distance at the generated event, in the cells' unit."""
+        return (self._inverse(scene.fake).sum(dim=1) - self._incident(scene.condition)).abs()
+
+
+class IncidentEnergy(AuxiliaryConfig):
+    """Mean absolute distance of total and incident energy (arXiv:1712.10321, section 4; the paper's weight is 0.05).
+
+    For calorimeters whose cells have all of the energy. It narrows the response, so keep its weight small.
+
+    Attributes
+    ----------
+    incident
+        Condition with the incident energy, in the cells' unit; None: there is only one.
+    """
+
+    kind: Literal["incident_energy"] = "incident_energy"
+    weight: float = Field(0.05, gt=0)
+    incident: str | None = None
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """The total."""
+        return ("total", "response")
+
+    def make(self, width: int, features: int, codec: Codec | None = None) -> AuxiliaryTerm:
+        """Make the term."""
+        return IncidentEnergyTerm(_needed(codec, self.kind), self.incident)
+
+
+IMAGE_AUXILIARY: dict[str, type[AuxiliaryConfig]] = {
+    "image_regressor": ImageRegressor,
+    "statistics": Statistics,
+    "incident_energy": IncidentEnergy,
+}
+AnyImageAuxiliary = Annotated[ImageRegressor | Statistics | IncidentEnergy, Field(discriminator="kind")]

@@ -1,0 +1,259 @@
+"""The published calorimeter models, trained as far as this machine allows: cost, learning curves, observables.
+
+    python benchmarks/calorimeter_papers.py --ecal ecal.h5 --calogan calogan.h5 --cube cube.h5 --seconds 600
+
+The samples come from ``parhelion simulate``; for the ECAL a file with ``energy`` (n, 30, 30) and ``condition`` (n, 5)
+will do too. Each entry trains on one thread for the same seconds, with the options in `ENTRIES` in place of the
+study's; a few steps of the study's own recipe then give the hours that the whole of it would take on this machine.
+Separation powers of observables are against held-out showers, beside the null: rows of the training sample, as many
+as were generated. The entries "statistics" enforce widths in the loss (marked *): what they gain there is no merit;
+the rows without a mark say what it is worth.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from common import describe, table
+from ecal import edges_of, read, separation
+from parhelion import generate, io
+from parhelion.config import load_study
+from parhelion.evaluation import METRICS, evaluate
+from parhelion.observables import add_observables, build, observe, observed
+from parhelion.sample import Sample
+from parhelion.surrogates import SURROGATES, Surrogate, load
+from parhelion.training import TrainingConfig, fit
+
+WIDTHS = {"kind": "statistics", "names": ["width_along", "width_across"], "weight": 1.0}
+# Energies of the showers that are drawn, GeV: those of the lecture where the sample has them.
+SHOWN = (6.5, 15.6, 63.7)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A study, its sample, and what differs from the study's recipe here."""
+
+    study: str
+    data: str
+    surrogate: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    seconds: float | None = None
+
+
+# A smaller critic, smaller batches and larger steps: in minutes the recipe's own would take a few hundred steps.
+SHORT_WGAN: dict[str, Any] = {"critic": {"channels": [16, 32, 64], "width": 128}, "critic_steps": 3}
+SHORT_STEPS: dict[str, Any] = {
+    "batch_size": 32,
+    "optimiser": {"kind": "adam", "learning_rate": 4e-4, "betas": [0.0, 0.9]},
+    "ema": 0.99,
+}
+REGRESSOR = {"kind": "image_regressor", "learning_steps": 600}
+ENTRIES: dict[str, Entry] = {
+    "ecal-wgan": Entry("ecal-wgan", "ecal", {**SHORT_WGAN, "auxiliary": [REGRESSOR]}, SHORT_STEPS),
+    "ecal-wgan, statistics": Entry("ecal-wgan", "ecal", {**SHORT_WGAN, "auxiliary": [REGRESSOR, WIDTHS]}, SHORT_STEPS),
+    "calogan": Entry("calogan", "calogan", {"latent": 128, "seeds": 12, "critic_channels": 16}, {"batch_size": 64}),
+    "bibae": Entry("bibae", "ecal"),
+    "bibae, cube": Entry("bibae-cube", "cube", {"width": 64, "post_width": 16}, {"batch_size": 4}),
+}
+
+
+def split(sample: Sample, held_out: int) -> tuple[Sample, Sample, Sample]:
+    """Training, validation (a twentieth) and held-out rows; the held-out ones are the last."""
+    n = len(sample) - held_out
+    cut = n - n // 20
+    return sample.take(slice(0, cut)), sample.take(slice(cut, n)), sample.take(slice(n, len(sample)))
+
+
+def observables(study: Any, sample: Sample, threshold: float) -> Sample:
+    """Observables of showers whose cells are cut as the surrogate cuts them."""
+    columns = {f.name: np.asarray(sample[f.name]) for f in (*sample.schema.condition, *sample.schema.response)}
+    for f in sample.schema.response:
+        columns[f.name] = np.where(columns[f.name] >= threshold, columns[f.name], 0.0).astype(np.float32)
+    schema = type(sample.schema)(sample.schema.condition, sample.schema.response)
+    kept = Sample(schema, columns, event_id=sample.event_id, source=sample.source)
+    sets = build(study.observables, schema)
+    return observe(add_observables(kept, sets), observed(schema, sets))
+
+
+def compared(reference: Sample, other: Sample, seed: int) -> dict[str, str]:
+    """Separation power of each number that the observables have."""
+    found: dict[str, str] = {}
+    for f in reference.schema.response:
+        a, b = (np.asarray(s[f.name], dtype=np.float64).reshape(len(s), -1) for s in (reference, other))
+        for i in range(a.shape[1]):
+            edges = edges_of(a[:, i])
+            if edges[0] < edges[-1]:
+                value, error = separation(a[:, i], b[:, i], edges, seed)
+                found[f.name if a.shape[1] == 1 else f"{f.name}[{i}]"] = f"{value:.4f} +- {error:.4f}"
+    return found
+
+
+def recipe_ms(study: Any, train: Sample, seed: int) -> float:
+    """Milliseconds a step of the study's own recipe takes here, from the first steps of its main stage."""
+    surrogate = SURROGATES[study.family](train.schema, study.surrogate)
+    surrogate.prepare(train.take(slice(0, 500)), seed=seed)
+    rows = train.take(slice(0, 2 * study.config.training.batch_size))
+    first = max([0, *(getattr(term, "learning_steps", 0) for term in getattr(surrogate, "terms", ()))])
+    step = surrogate.turns(first)
+    options = {**study.config.training.model_dump(mode="json"), "steps": 2, "seconds": None, "ema": 0.0}
+    # Turns of the main stage from the first step on.
+    surrogate.turns = lambda _: step  # type: ignore[method-assign]
+    return 500.0 * fit(surrogate, rows, config=TrainingConfig.model_validate(options), seed=seed).elapsed
+
+
+def train_entry(name: str, sample: Sample, args: argparse.Namespace) -> tuple[Surrogate, dict[str, object]]:
+    """Train one entry, or go on with it where its folder has a checkpoint."""
+    entry, study = ENTRIES[name], load_study(ENTRIES[name].study)
+    train, validation, _ = split(sample, args.held_out[entry.data])
+    options = {**study.surrogate.model_dump(mode="json"), **entry.surrogate}
+    family = SURROGATES[study.family]
+    surrogate = family(train.schema, family.Config.model_validate(options))
+    training = {**study.config.training.model_dump(mode="json"), **entry.training}
+    training |= {"seconds": entry.seconds or args.seconds, "steps": None}
+    training |= {"validate_every": 100, "checkpoint_every": 500}
+    folder = args.folder / name.replace(", ", "-")
+    result = fit(
+        surrogate,
+        train,
+        config=TrainingConfig.model_validate(training),
+        validation=validation,
+        run_dir=folder,
+        resume=True,
+        seed=args.seed,
+    )
+    surrogate.save(folder / "surrogate.safetensors")
+    full = recipe_ms(study, train, args.seed)
+    steps = study.config.training.steps or 0
+    return surrogate, {
+        "model": name,
+        "rows": f"{len(train):,}",
+        "parameters": f"{sum(p.numel() for p in surrogate.parameters()):,}",
+        "batch": training["batch_size"],
+        "steps": f"{result.steps:,}",
+        "s": f"{result.elapsed:.0f}",
+        "ms/step": f"{1000 * result.elapsed / max(result.steps, 1):.0f}",
+        "validation": f"{result.validation:.4f} (null {result.null:.4f})" if result.validation is not None else "-",
+        "recipe ms/step": f"{full:.0f}",
+        "recipe steps": f"{steps:,}",
+        "recipe hours": f"{full * steps / 3.6e6:.1f}",
+    }
+
+
+def speed(surrogate: Surrogate, batch: int, seed: int, seconds: float = 3.0) -> float:
+    """CPU milliseconds a shower, noise and units included, in batches on one thread."""
+    low, high = surrogate.codec.low, surrogate.codec.high
+    condition = low + (high - low) * torch.rand(batch, len(low), dtype=torch.float64)
+    noise = torch.randn(batch, surrogate.noise_width, generator=torch.Generator().manual_seed(seed))
+    surrogate.sample(condition, noise)
+    start, calls = time.process_time(), 0
+    while time.process_time() - start < seconds:
+        surrogate.sample(condition, torch.randn(noise.shape))
+        calls += 1
+    return 1000 * (time.process_time() - start) / calls / batch
+
+
+def draw(name: str, folder: Path, reference: Sample, made: Sample) -> None:
+    """Learning curves, and showers of reference and surrogate side by side at three energies."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    records = [json.loads(line) for line in (folder / "curves.jsonl").read_text().splitlines()]
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4))
+    for key in sorted({k for r in records for k in r if k.startswith("loss/")}):
+        points = [(r["step"], r[key]) for r in records if key in r]
+        axes[0].plot(*zip(*points, strict=True), label=key[5:])
+    axes[0].set(xlabel="step", ylabel="loss", yscale="symlog", title=name)
+    axes[0].legend()
+    points = [(r["step"], r["validation"]) for r in records if "validation" in r]
+    if points:
+        axes[1].plot(*zip(*points, strict=True), label="surrogate")
+        axes[1].axhline(next(r["validation_null"] for r in records if "validation_null" in r), ls="--", label="null")
+        axes[1].set(xlabel="step", ylabel="sliced energy distance", yscale="log")
+        axes[1].legend()
+    figure.savefig(folder / "curves.png", dpi=110)
+    plt.close(figure)
+    fields = reference.schema.response
+    components = 3 if len(reference.schema.condition) > 1 else 1
+    momentum = np.linalg.norm(np.asarray(reference.condition)[:, :components], axis=1)
+    figure, grid = plt.subplots(2, len(SHOWN) * len(fields), figsize=(3.2 * len(SHOWN) * len(fields), 6), squeeze=False)
+    for i, energy in enumerate(SHOWN):
+        row = int(np.argmin(np.abs(momentum - energy)))
+        for j, (f, k) in enumerate((f, k) for f in fields for k in (0, 1)):
+            sample = (reference, made)[k]
+            image = np.asarray(sample[f.name][row], dtype=np.float64)
+            image = image.sum(axis=0) if image.ndim == 3 else image
+            axis = grid[k, i * len(fields) + j // 2]
+            axis.imshow(np.log10(np.maximum(image, 1e-4)), vmin=-4, vmax=1, aspect="auto")
+            axis.set_title(f"{'Geant4' if k == 0 else name}, {momentum[row]:.1f} GeV", fontsize=8)
+    figure.tight_layout()
+    figure.savefig(folder / "showers.png", dpi=90)
+    plt.close(figure)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name in ("ecal", "calogan", "cube"):
+        parser.add_argument(f"--{name}", type=Path, help=f"showers of `parhelion simulate {name}`")
+    parser.add_argument("--seconds", type=float, default=600.0, help="training of each entry, one thread")
+    parser.add_argument("--only", nargs="*", help="entries")
+    parser.add_argument("--geant4-ms", type=float, help="Geant4's time a shower on one core, for the ratio")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--folder", type=Path, default=Path("runs/benchmark-papers"))
+    parser.add_argument("--judge-only", action="store_true", help="take the surrogates that are in the folder")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    files = {n: getattr(args, n) for n in ("ecal", "calogan", "cube") if getattr(args, n) is not None}
+    samples = {n: read(path) if n == "ecal" else io.read(path) for n, path in files.items()}
+    args.held_out = {n: min(10_000, len(s) // 3) for n, s in samples.items()}
+    names = [n for n, e in ENTRIES.items() if e.data in samples and (not args.only or n in args.only)]
+    costs: list[dict[str, object]] = []
+    columns: dict[str, dict[str, dict[str, str]]] = {}
+    for name in names:
+        entry, study = ENTRIES[name], load_study(ENTRIES[name].study)
+        sample, folder = samples[entry.data], args.folder / name.replace(", ", "-")
+        train, _, test = split(sample, args.held_out[entry.data])
+        cost: dict[str, object] = {"model": name}
+        if args.judge_only:
+            surrogate = load(folder / "surrogate.safetensors")
+        else:
+            surrogate, cost = train_entry(name, sample, args)
+        for batch in (1, 1000 if entry.data != "cube" else 50):
+            ms = speed(surrogate, batch, args.seed)
+            ratio = f" ({args.geant4_ms / ms:.0f} x)" if args.geant4_ms and entry.data == "ecal" else ""
+            cost["ms/shower, batch 1" if batch == 1 else "in batches"] = f"{ms:.3f}{ratio}"
+        costs.append(cost)
+        print(json.dumps(cost), flush=True)
+        made = generate(surrogate, test, seed=args.seed, outside="flag")
+        draw(name, folder, test, made)
+        threshold = surrogate.codec.config.threshold or 0.0
+        reference, other = (observables(study, s, threshold) for s in (test, made))
+        null = observables(study, train.take(slice(0, len(test))), threshold)
+        found = columns.setdefault(entry.data, {"null": compared(reference, null, args.seed)})
+        merit = compared(reference, other, args.seed)
+        marks = {k: f"{v} *" if k in surrogate.compared else v for k, v in merit.items()}
+        options = METRICS["classifier"].options(importance=False)
+        auc = evaluate(reference, other, [("classifier", options)], seed=args.seed)[0].quantity("auc")
+        marks["classifier AUC"] = f"{auc.value:.4f} +- {auc.error:.4f}"
+        found["null"]["classifier AUC"] = f"{auc.null:.4f} +- {auc.null_error:.4f}"
+        found[name] = marks
+    print(describe(seconds=args.seconds, seed=args.seed, **{f"held-out {n}": k for n, k in args.held_out.items()}))
+    for cost in costs:
+        print(table([cost]))
+    for data, found in columns.items():
+        print(f"\nseparation power, {data}; * enforced in the loss")
+        rows = [{"observable": k, **{n: c.get(k, "-") for n, c in found.items()}} for k in found["null"]]
+        print(table(rows))
+
+
+if __name__ == "__main__":
+    main()
