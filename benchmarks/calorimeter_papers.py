@@ -59,7 +59,16 @@ REGRESSOR = {"kind": "image_regressor", "learning_steps": 600}
 ENTRIES: dict[str, Entry] = {
     "ecal-wgan": Entry("ecal-wgan", "ecal", {**SHORT_WGAN, "auxiliary": [REGRESSOR]}, SHORT_STEPS),
     "ecal-wgan, statistics": Entry("ecal-wgan", "ecal", {**SHORT_WGAN, "auxiliary": [REGRESSOR, WIDTHS]}, SHORT_STEPS),
-    "calogan": Entry("calogan", "calogan", {"latent": 128, "seeds": 12, "critic_channels": 16}, {"batch_size": 64}),
+    "calogan": Entry(
+        "calogan",
+        "calogan",
+        {"latent": 128, "seeds": 8, "critic_channels": (16, 8, 8, 8)},
+        {
+            "batch_size": 32,
+            "optimiser": {"kind": "adam", "learning_rate": 1e-4, "betas": [0.5, 0.999]},
+            "optimisers": {"generator": {"kind": "adam", "learning_rate": 4e-4, "betas": [0.5, 0.999]}},
+        },
+    ),
     "bibae": Entry("bibae", "ecal"),
     "bibae, cube": Entry("bibae-cube", "cube", {"width": 64, "post_width": 16}, {"batch_size": 4}),
 }

@@ -150,7 +150,7 @@ class LayeredCritic(nn.Module):
 
     def forward(self, x: Tensor, incident: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
         """Scores (n, 1) and features (n, features) of cells (n, cells), incident energies (n,) and weights (n,)."""
-        layers = x.split([math.prod(shape) for shape in self.shapes], dim=1)
+        layers = torch.split(x, [math.prod(shape) for shape in self.shapes], dim=1)
         images = [
             body(layer.reshape(-1, 1, *shape))
             for body, layer, shape in zip(self.bodies, layers, self.shapes, strict=True)
