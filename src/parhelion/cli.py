@@ -15,6 +15,7 @@ from typer.core import TyperGroup
 
 from parhelion.commands.generating import assemble, generate
 from parhelion.commands.judging import validate
+from parhelion.commands.packaging import export, verify
 from parhelion.commands.shared import (
     Json,
     Overwrite,
@@ -253,11 +254,13 @@ def fit_command(
 app.command()(generate)
 app.command()(assemble)
 app.command()(validate)
+app.command()(export)
+app.command()(verify)
 
 
 @app.command()
 def inspect(
-    path: Annotated[Path, typer.Argument(help="A sample file or a surrogate file.")],
+    path: Annotated[Path, typer.Argument(help="A sample file, a surrogate file or a package.")],
     tree: Tree = None,
     quiet: Quiet = False,
     as_json: Json = False,

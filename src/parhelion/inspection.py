@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from parhelion import io
-from parhelion.deploy import seen_values
+from parhelion.deploy.models import components, seen_values
+from parhelion.deploy.runtime import Package
 from parhelion.surrogates import load
 
 
@@ -20,13 +21,15 @@ class Description:
 
 
 def describe_file(path: Path, tree: str | None = None) -> Description:
-    """Describe a sample file or a surrogate file.
+    """Describe a sample file, a surrogate file or a package.
 
     Raises
     ------
     DataError
-        It is neither, or it is damaged.
+        It is none of them, or it is damaged.
     """
+    if path.suffix == ".onnx":
+        return _package(path)
     return _surrogate(path) if path.suffix == ".safetensors" else _sample(path, tree)
 
 
@@ -57,6 +60,30 @@ def _surrogate(path: Path) -> Description:
     lines.append(f"response: {', '.join(f.title for f in model.schema.response)}")
     lines += [f"{key}: {value}" for key, value in model.provenance.items()]
     return Description(data, "\n".join(lines))
+
+
+def _package(path: Path) -> Description:
+    package = Package.load(path)
+    manifest = package.manifest
+    lines = [
+        f"{path}: package {manifest['name']}, {manifest['kind']} surrogate ({manifest['form']} form), "
+        f"noise width {package.noise_width}, opset {manifest['graph']['opset']}",
+        "domain of the conditions:",
+    ]
+    lines += [f"  {f.title:20s} {package.allowed(j)}" for j, f in enumerate(components(package.schema))]
+    lines.append(f"response: {', '.join(f.title for f in package.schema.response)}")
+    verdict = manifest["verdict"]
+    lines.append(f"verdict: {'none' if verdict is None else verdict['status']}")
+    lines += [f"  {outcome['sentence']}" for outcome in (verdict or {}).get("outcomes", [])]
+    trial = manifest["verification"]
+    lines.append(
+        f"verification: {trial['rows'] + trial['edge_rows']:,} rows, largest difference {trial['largest']:.1g} of the "
+        f"spread, {trial['beyond']:.2g} of the rows beyond {manifest['tolerance']['relative']:g}"
+    )
+    lines += [f"{key}: {manifest[key] or 'not stated'}" for key in ("licence", "author")]
+    lines += [f"{key}: {value}" for key, value in manifest["training"].items()]
+    lines += [f"rows of {key}: {value}" for key, value in manifest["data"].items()]
+    return Description({**manifest, "checksum": package.checksum}, "\n".join([*lines, f"checksum: {package.checksum}"]))
 
 
 def _sample(path: Path, tree: str | None) -> Description:

@@ -12,6 +12,8 @@ import torch
 from shower_toys import THRESHOLD, LayeredToy, ShowerToy
 from torch import Tensor
 
+from parhelion.deploy.exporting import export
+from parhelion.deploy.runtime import Package
 from parhelion.errors import DataError, ShapeError
 from parhelion.sample import Sample
 from parhelion.surrogates import SURROGATES, Batch, Draws, Surrogate, load
@@ -233,3 +235,13 @@ def test_particles_outside_the_domain_are_flagged_and_stay_finite(case, ask):
     assert outside[2].all()
     assert not outside[0].any()
     assert surrogate.sample(condition[:2], noise[:2]).isfinite().all()
+
+
+@each
+def test_images_export_to_a_package_that_answers_alike(case, ask, tmp_path):
+    surrogate, condition, noise = ask(case)
+    trial = export(surrogate, tmp_path / "it.onnx", rows=100)
+    assert trial.beyond == 0.0
+    package = Package.load(tmp_path / "it.onnx")
+    got = package.respond(condition.numpy(), noise.numpy())
+    np.testing.assert_allclose(got, surrogate.sample(condition, noise).numpy(), rtol=1e-3, atol=1e-3)

@@ -11,6 +11,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from parhelion.deploy.exporting import export
+from parhelion.deploy.runtime import Package
 from parhelion.errors import DataError, ShapeError
 from parhelion.sample import Sample
 from parhelion.surrogates import SURROGATES, Batch, Draws, Surrogate, load
@@ -354,3 +356,13 @@ def test_density_agrees_with_the_jacobian_of_sampling(case, toy, prepared):
         x = torch.zeros(1, len(free)).masked_scatter(free[None], response(noise))
         found = surrogate.network_log_prob(x, free[None], one)[0]
         torch.testing.assert_close(found, expected, rtol=1e-3, atol=2e-3)
+
+
+@each
+def test_it_exports_to_a_package_that_answers_alike(case, ask, tmp_path):
+    surrogate, condition, noise = ask(case)
+    trial = export(surrogate, tmp_path / "it.onnx", rows=300)
+    assert trial.beyond == 0.0
+    package = Package.load(tmp_path / "it.onnx")
+    got = package.respond(condition.numpy(), noise.numpy())
+    np.testing.assert_allclose(got, surrogate.sample(condition, noise).numpy(), rtol=1e-3, atol=1e-3)

@@ -175,7 +175,7 @@ def _normal_edges(cumulative: npt.NDArray[np.float64]) -> npt.NDArray[np.float64
 
     # From below upwards: the quantile itself is a few units of the last place off at most.
     for _ in range(8):
-        found = np.where(reaches(found), found, np.nextafter(found, np.float32(np.inf)))
+        found = np.where(reaches(found), found, np.nextafter(np.minimum(found, _NEVER), np.float32(np.inf)))
     edges: npt.NDArray[np.float64] = np.where(reaches(found), found, _NEVER).astype(np.float64)
     edges[cumulative[:, :-1] >= 1.0] = _NEVER
     edges[cumulative[:, :-1] <= 0.0] = -_NEVER

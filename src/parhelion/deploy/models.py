@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -138,10 +138,15 @@ class SurrogateModel:
     def allowed(self, column: int) -> str:
         """The domain of one number of the condition in words."""
         codec, field = self.surrogate.codec, components(self.schema)[column]
-        if field.kind == "category":
-            return "one of " + ", ".join(f"{v:g}" for v in seen_values(self.surrogate, column))
-        unit = f" {field.unit}" if field.unit else ""
-        return f"{float(codec.low[column]):g} to {float(codec.high[column]):g}{unit}"
+        values = seen_values(self.surrogate, column) if field.kind == "category" else None
+        return allowed_words(field, float(codec.low[column]), float(codec.high[column]), values)
+
+
+def allowed_words(field: Field, low: float, high: float, values: Sequence[float] | None) -> str:
+    """The domain of one number of a condition in words: its range with the unit, or the values of a category."""
+    if values is not None:
+        return "one of " + ", ".join(f"{v:g}" for v in values)
+    return f"{low:g} to {high:g}" + (f" {field.unit}" if field.unit else "")
 
 
 def seen_values(surrogate: Surrogate, column: int) -> list[float]:
@@ -168,6 +173,10 @@ def load_model(path: str | os.PathLike[str]) -> Model:
     DataError
         The file is missing, damaged, or neither of the two.
     """
+    if Path(path).suffix == ".onnx":
+        from parhelion.deploy.runtime import Package
+
+        return Package.load(path)
     from parhelion.surrogates import load
 
     return SurrogateModel(load(path))

@@ -33,6 +33,11 @@ def ndtr(x: Tensor) -> Tensor:
     return (0.5 + 0.5 * torch.erf(x.to(torch.float32) * math.sqrt(0.5))).to(x.dtype)
 
 
+def squeeze(x: Tensor, dim: int) -> Tensor:
+    """Without the axis `dim`, if it has one place; the tracer's own asks for its size when the graph runs."""
+    return x.select(dim, 0) if x.shape[dim] == 1 else x
+
+
 _PLAIN: dict[Any, Callable[..., Tensor]] = {
     torch.expm1: expm1,
     Tensor.expm1: expm1,
@@ -41,6 +46,8 @@ _PLAIN: dict[Any, Callable[..., Tensor]] = {
     Tensor.log1p: log1p,
     torch.special.log1p: log1p,
     torch.special.ndtr: ndtr,
+    torch.squeeze: squeeze,
+    Tensor.squeeze: squeeze,
 }
 
 
