@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import copy
-import ctypes
-import shutil
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from cfile_toys import COMPILER, STRICT, Compiled, student
 
 from parhelion.deploy.cfile import RELATIVE_TOLERANCE, _normal_thresholds, c_source, write_c
 from parhelion.deploy.models import SurrogateModel
@@ -20,8 +18,6 @@ from parhelion.noise import normal
 from parhelion.sample import Field, Sample, Schema
 from parhelion.surrogates import SURROGATES, Surrogate
 
-COMPILER = shutil.which("cc") or shutil.which("gcc")
-STRICT = ["-std=c99", "-O2", "-Wall", "-Wextra", "-Werror"]
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason="no C compiler (cc) on this machine")
 
 
@@ -31,20 +27,6 @@ def gan(sample: Sample, **options: Any) -> Surrogate:
     made = SURROGATES["gan"](sample.schema, SURROGATES["gan"].Config.model_validate(config))
     made.prepare(sample, seed=1)
     return made
-
-
-def student(sample: Sample) -> Surrogate:
-    teacher = SURROGATES["matching"](sample.schema, SURROGATES["matching"].Config(width=8, blocks=1))
-    teacher.prepare(sample, seed=1)
-    made = SURROGATES["student"](sample.schema, SURROGATES["student"].Config.model_validate({"width": 28, "blocks": 2}))
-    made.learn_from(teacher, seed=2)
-    # An untrained student is the identity.
-    with torch.random.fork_rng():
-        torch.manual_seed(3)
-        for p in made.parameters():
-            if not bool(p.any()):
-                torch.nn.init.normal_(p, 0.0, 0.1)
-    return made.eval()
 
 
 def cells(transform: dict[str, Any], threshold: float) -> tuple[Surrogate, Sample]:
@@ -64,56 +46,6 @@ def cells(transform: dict[str, Any], threshold: float) -> tuple[Surrogate, Sampl
     made = SURROGATES["gan"](schema, SURROGATES["gan"].Config.model_validate(config))
     made.prepare(sample, seed=1)
     return made, sample
-
-
-class Compiled:
-    """A C file as a shared library."""
-
-    def __init__(self, surrogate: Surrogate, folder: Path) -> None:
-        write_c(surrogate, folder / "net.c")
-        command = [
-            str(COMPILER),
-            *STRICT,
-            "-shared",
-            "-fPIC",
-            str(folder / "net.c"),
-            "-o",
-            str(folder / "net.so"),
-            "-lm",
-        ]
-        subprocess.run(command, check=True)
-        self.library = ctypes.CDLL(str(folder / "net.so"))
-        self.width, self.noise_width = surrogate.schema.response_width, surrogate.noise_width
-
-    def noise(self, seed: int, event: np.ndarray, stage: int) -> np.ndarray:
-        out = np.empty((len(event), self.noise_width), dtype=np.float32)
-        for i, e in enumerate(event):
-            self.library.net_noise(
-                ctypes.c_uint64(seed),
-                ctypes.c_uint64(int(e)),
-                ctypes.c_uint32(stage),
-                out[i].ctypes.data_as(ctypes.c_void_p),
-            )
-        return out
-
-    def generate(
-        self, condition: np.ndarray, event: np.ndarray, seed: int, mode: int
-    ) -> tuple[int, np.ndarray, np.ndarray, int]:
-        c, e = np.ascontiguousarray(condition), np.ascontiguousarray(event, dtype=np.uint64)
-        out = np.full((len(c), self.width), np.nan, dtype=np.float32)
-        outside, count = np.zeros(len(c), dtype=np.uint8), ctypes.c_size_t()
-        code = self.library.net_generate(
-            ctypes.c_size_t(len(c)),
-            c.ctypes.data_as(ctypes.c_void_p),
-            e.ctypes.data_as(ctypes.c_void_p),
-            ctypes.c_uint64(seed),
-            ctypes.c_uint32(0),
-            mode,
-            out.ctypes.data_as(ctypes.c_void_p),
-            outside.ctypes.data_as(ctypes.c_void_p),
-            ctypes.byref(count),
-        )
-        return code, out, outside, int(count.value)
 
 
 def compare(surrogate: Surrogate, compiled: Compiled, condition: np.ndarray, seed: int) -> np.ndarray:
