@@ -20,6 +20,8 @@ from parhelion.transforms import Quantile, Transform
 _NEVER = 1e30
 # A tree with more comparisons than this is walked down, not looked up.
 _WIDEST_TREE = 96
+# Rise of a ramp for one standard deviation of its condition, above which single precision would blur it.
+_STEEPEST = 256.0
 
 
 class PackageGraph(nn.Module):
@@ -186,8 +188,12 @@ class _Encoder(nn.Module):
     """Encoded conditions as `Codec.encode_condition` gives them, ramps in single precision."""
 
     selector: Tensor
-    ramp_start: Tensor
-    ramp_slope: Tensor
+    gentle: Tensor
+    offset: Tensor
+    steep_selector: Tensor
+    steep_start: Tensor
+    steep_slope: Tensor
+    steep_place: Tensor
 
     def __init__(self, codec: Codec) -> None:
         super().__init__()
@@ -196,9 +202,17 @@ class _Encoder(nn.Module):
         column = codec.ramp_column
         low, high = codec.ramp_ends[0], codec.ramp_ends[1]
         self.register_buffer("selector", torch.eye(max(len(mean), 1))[:, column] if len(column) else torch.zeros(1, 0))
-        start = ((low - mean[column]) / scale[column]).to(torch.float32)
-        self.register_buffer("ramp_start", start)
-        self.register_buffer("ramp_slope", (scale[column] / (high - low).clamp(min=1e-9)).to(torch.float32))
+        start = (low - mean[column]) / scale[column]
+        slope = scale[column] / (high - low).clamp(min=1e-9)
+        steep = slope > _STEEPEST
+        # A gentle ramp is a product and a sum; of a steep one the difference is taken first, rounded once.
+        gentle = torch.where(steep, torch.zeros_like(slope), slope)
+        self.register_buffer("gentle", (self.selector * gentle).to(torch.float32))
+        self.register_buffer("offset", (-start * gentle).to(torch.float32))
+        self.register_buffer("steep_selector", self.selector[:, steep].clone())
+        self.register_buffer("steep_start", -start[steep].to(torch.float32))
+        self.register_buffer("steep_slope", slope[steep].to(torch.float32))
+        self.register_buffer("steep_place", torch.eye(len(column))[steep])
 
     def forward(self, condition: Tensor, one_hot: Tensor | None) -> Tensor:
         codec = self.codec
@@ -209,9 +223,12 @@ class _Encoder(nn.Module):
         for j, values in codec.categories:
             codes = torch.tensor(values, dtype=torch.float64)
             parts.append((condition[:, j : j + 1] == codes).to(torch.float32))
-        if len(self.ramp_start):
-            # Each column of the selector has one entry, so this is a difference of two numbers, rounded once.
-            parts.append(((z @ self.selector - self.ramp_start) * self.ramp_slope).clamp(0.0, 1.0))
+        if len(self.offset):
+            ramps = torch.addmm(self.offset, z, self.gentle)
+            if len(self.steep_start):
+                difference = torch.addmm(self.steep_start, z, self.steep_selector)
+                ramps = torch.addmm(ramps, (difference * self.steep_slope).clamp(0.0, 1.0), self.steep_place)
+            parts.append(ramps.clamp(0.0, 1.0))
         if one_hot is not None:
             parts.append(one_hot)
         return torch.cat(parts, dim=1)
