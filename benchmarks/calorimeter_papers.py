@@ -69,8 +69,15 @@ ENTRIES: dict[str, Entry] = {
             "optimisers": {"generator": {"kind": "adam", "learning_rate": 4e-4, "betas": [0.5, 0.999]}},
         },
     ),
-    "bibae": Entry("bibae", "ecal"),
-    "bibae, cube": Entry("bibae-cube", "cube", {"width": 64, "post_width": 16}, {"batch_size": 4}),
+    "bibae": Entry(
+        "bibae", "ecal", {"critic_steps": 2, "adversarial_steps": 2000, "post_width": 16}, {"schedule": "constant"}
+    ),
+    "bibae, cube": Entry(
+        "bibae-cube",
+        "cube",
+        {"critic_steps": 2, "adversarial_steps": 900, "critic_channels": [8, 16, 32], "width": 256, "post_width": 8},
+        {"batch_size": 4, "schedule": "constant"},
+    ),
 }
 
 

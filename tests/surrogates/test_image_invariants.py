@@ -40,6 +40,22 @@ SMALL: dict[str, list[dict[str, Any]]] = {
         for m in (False, True)
     ],
 }
+_SMALL_BIBAE = {
+    "latent": 3,
+    "noise": 2,
+    "encoder_channels": [3, 4],
+    "decoder_channels": [6, 4],
+    "critic_channels": [3, 4],
+    "width": 8,
+    "critic_width": 8,
+    "latent_critic_width": 4,
+    "post_width": 4,
+    "post_depth": 2,
+    "components": 2,
+    "critic_steps": 1,
+    "adversarial_steps": 3,
+}
+SMALL["bibae"] = [_SMALL_BIBAE]
 TOYS: dict[str, Any] = {"calogan": LayeredToy()}
 CASES = [(kind, i) for kind, family in SURROGATES.items() if family.images for i in range(len(SMALL.get(kind, [{}])))]
 

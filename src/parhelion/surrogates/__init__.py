@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from parhelion.surrogates.base import Batch, Draws, Loss, Surrogate, SurrogateConfig, read_surrogate
+from parhelion.surrogates.bibae import BibAe
 from parhelion.surrogates.calogan import CaloGan
 from parhelion.surrogates.cascade import Cascade
 from parhelion.surrogates.codec import Codec, CodecConfig, StructureConfig
@@ -15,7 +16,7 @@ from parhelion.surrogates.library import Library
 from parhelion.surrogates.matching import Matching, Student
 
 SURROGATES: dict[str, type[Surrogate]] = {
-    s.kind: s for s in (Matching, Student, Flow, Library, Gan, Cascade, ImageGan, CaloGan)
+    s.kind: s for s in (Matching, Student, Flow, Library, Gan, Cascade, ImageGan, CaloGan, BibAe)
 }
 
 
@@ -27,6 +28,7 @@ def load(path: str | os.PathLike[str]) -> Surrogate:
 __all__ = [
     "SURROGATES",
     "Batch",
+    "BibAe",
     "CaloGan",
     "Cascade",
     "Codec",
