@@ -10,6 +10,7 @@ import pytest
 import parhelion
 from parhelion import io
 from parhelion import study as study_module
+from parhelion.deploy import Package, generate
 from parhelion.errors import ConfigError, DataError, Interrupted, ParhelionError, WriteError
 from parhelion.study import Study, StudyRun
 from study_toys import CommandLine, change, columns, partial_files, root_file
@@ -56,6 +57,22 @@ def test_a_run_leaves_everything_in_its_folder(folder: Path) -> None:
     assert io.provenance(out / "generated.root")["seed"] == 3
     assert said[0] == "data ..."
     assert not partial_files(folder)
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_a_run_exports_its_package(folder: Path) -> None:
+    text = (folder / "tiny.yaml").read_text() + "\npackage: {rows: 200, licence: CC0-1.0}\n"
+    (folder / "packed.yaml").write_text(text)
+    Study.load(folder / "packed.yaml").run(folder / "out")
+    package = Package.load(folder / "out" / "packed.onnx")
+    package.verify()
+    assert package.manifest["verdict"]["status"] == "pass"
+    assert package.manifest["licence"] == "CC0-1.0"
+    assert set(package.manifest["data"]) == {"train", "validation", "test"}
+    test = io.read(folder / "out" / "data" / "test.h5")
+    again = generate(package, test, seed=3, outside="flag")
+    before = io.read(folder / "out" / "generated.root")
+    np.testing.assert_allclose(again.response, before.response, rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.usefixtures("no_figures")

@@ -274,6 +274,25 @@ class StudentSection(Section):
     training: TrainingConfig
 
 
+class PackageSection(Section):
+    """Export of the surrogate as a package, ``NAME.onnx`` in the run's folder.
+
+    Attributes
+    ----------
+    form
+        ``exact``, ``student``, or ``auto``: the student if the study has one that met its requirements.
+    licence, author
+        Written into the package.
+    rows
+        Random conditions at which the package must answer as the surrogate does.
+    """
+
+    form: Literal["auto", "exact", "student"] = "auto"
+    licence: str | None = None
+    author: str | None = None
+    rows: int = Field(100_000, ge=1)
+
+
 class StudyConfig(Section):
     """A study: data, surrogate, training, metrics, requirements.
 
@@ -301,6 +320,8 @@ class StudyConfig(Section):
         Bounds on metrics; they make the verdict.
     student_requirements
         Bounds for the student, judged by the same metrics.
+    package
+        Export, optional.
     """
 
     title: str
@@ -315,6 +336,7 @@ class StudyConfig(Section):
     metrics: list[Any]
     requirements: list[Any] = Field(default_factory=list)
     student_requirements: list[Any] = Field(default_factory=list)
+    package: PackageSection | None = None
 
 
 def _names(value: str | list[str] | None) -> tuple[str, ...]:

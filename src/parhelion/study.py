@@ -32,7 +32,7 @@ from parhelion.report import (
 )
 from parhelion.report.showers import ShowerPictures, shower_pictures
 from parhelion.sample import Sample, Schema
-from parhelion.sections import FilesSource, SimulatorSource, StudentSection
+from parhelion.sections import FilesSource, PackageSection, SimulatorSource, StudentSection
 from parhelion.sources import make_samples
 from parhelion.splot import MassFit
 from parhelion.surrogates import SURROGATES, Student, Surrogate, load
@@ -193,6 +193,9 @@ class _Run:
                 save_figures(self.folder / "figures", content)
         with atomic_path(self.folder / "verdict.json") as temporary:
             temporary.write_text(json.dumps(done.to_dict(), indent=1), encoding="utf-8")
+        if config.package is not None:
+            with self.phases.timed("package", self.say, always=True):
+                self._export(config.package)
         return done
 
     # ----------------------------------------------------------------- phases
@@ -273,6 +276,20 @@ class _Run:
         if not any(METRICS[name].needs_train for name, _ in metrics):
             return None
         return io.read(self.folder / "data" / "train.h5", limit=IN_MEMORY_ROWS)
+
+    def _export(self, section: PackageSection) -> None:
+        from parhelion.deploy.exporting import export
+        from parhelion.deploy.runs import exportable
+
+        found = exportable(
+            self.folder, section.form, name=self.study.name, licence=section.licence, author=section.author
+        )
+        path = self.folder / f"{self.study.name}.onnx"
+        trial = export(found.surrogate, path, origin=found.origin, rows=section.rows, seed=self.config.seed)
+        self.say(
+            f"package: {path} ({found.form} form; {trial.rows + trial.edge_rows:,} rows answered as by the surrogate, "
+            f"largest difference {trial.largest:.1g} of the spread)"
+        )
 
     # ----------------------------------------------------------------- report
     def _provenance(self) -> dict[str, Any]:
