@@ -11,7 +11,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_type_hints
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from parhelion import sample as _sample
 from parhelion.checks import check_fields
@@ -20,7 +20,9 @@ from parhelion.evaluation import METRICS, Requirement
 from parhelion.io import Selection
 from parhelion.observables import require_kind
 from parhelion.observed import OnResponse
-from parhelion.sections import FilesSource, Section, SimulatorSource, Source, SplotConfig, StudyConfig
+from parhelion.replica_sections import ReplicasSection
+from parhelion.section import Section
+from parhelion.sections import FilesSource, SimulatorSource, Source, SplotConfig, StudyConfig
 from parhelion.splot import MassModel
 from parhelion.surrogates import SURROGATES, SurrogateConfig
 from parhelion.training import TrainingConfig
@@ -44,6 +46,8 @@ class LoadedStudy(Section):
         Metric names with their options; `OnResponse` around those of metrics on responses beside observables.
     observables
         Sets of observables by kind, with their options.
+    rivals
+        Families and options of the rivals in section replicas that are surrogates, by name.
     requirements, student_requirements
         Bounds.
     document
@@ -61,6 +65,7 @@ class LoadedStudy(Section):
     requirements: tuple[Requirement, ...]
     student_requirements: tuple[Requirement, ...]
     observables: tuple[tuple[str, Any], ...] = ()
+    rivals: dict[str, tuple[str, Any]] = Field(default_factory=dict)
     document: YamlDocument
 
     @property
@@ -109,16 +114,22 @@ def load_study(study: str | os.PathLike[str]) -> LoadedStudy:
         raise ConfigError(msg)
     document = read_yaml(path)
     config = _seeded(_validate(StudyConfig, document.data, document, ()))
-    family, options = _surrogate(document)
+    family, options = _surrogate(document.data["surrogate"], document, ("surrogate",))
     observables = tuple(_observables(entry, document, ("observables", i)) for i, entry in enumerate(config.observables))
     metrics = tuple(
         _metric(entry, document, ("metrics", i), observed=bool(observables)) for i, entry in enumerate(config.metrics)
     )
-    known = {name for name, _ in metrics}
+    known = {name: METRICS[name].quantities for name, _ in metrics}
+    if config.replicas is not None:
+        known["replicas"] = config.replicas.quantities
 
     def requirements(key: str) -> tuple[Requirement, ...]:
         entries = getattr(config, key)
-        return tuple(_requirement(entry, known, document, (key, i)) for i, entry in enumerate(entries))
+        found = tuple(_requirement(entry, known, document, (key, i)) for i, entry in enumerate(entries))
+        for i, requirement in enumerate(found):
+            if requirement.metric == "replicas" and config.replicas is not None:
+                _check_rival(requirement, config.replicas, document, (key, i))
+        return found
 
     _check_sources(config, document)
     loaded = LoadedStudy(
@@ -131,6 +142,7 @@ def load_study(study: str | os.PathLike[str]) -> LoadedStudy:
         requirements=requirements("requirements"),
         student_requirements=requirements("student_requirements"),
         observables=observables,
+        rivals=_rivals(config, document),
         document=document,
     )
     if config.student is None and loaded.student_requirements:
@@ -171,14 +183,43 @@ def _validate(model: type[M], data: Any, document: YamlDocument, prefix: Locatio
         raise document.error(prefix, str(error)) from error
 
 
-def _surrogate(document: YamlDocument) -> tuple[str, SurrogateConfig]:
-    data = document.data["surrogate"]
+def _surrogate(data: Any, document: YamlDocument, where: Location) -> tuple[str, SurrogateConfig]:
     kind = data.get("kind") if isinstance(data, dict) else None
     families = sorted(k for k in SURROGATES if k != "student")
     if not isinstance(kind, str) or kind not in families:
-        raise document.error(("surrogate", "kind"), f"{kind!r} is no family; choose one of {', '.join(families)}")
+        raise document.error((*where, "kind"), f"{kind!r} is no family; choose one of {', '.join(families)}")
     options = {k: v for k, v in data.items() if k != "kind"}
-    return kind, _validate(SURROGATES[kind].Config, options, document, ("surrogate",))
+    return kind, _validate(SURROGATES[kind].Config, options, document, where)
+
+
+def _rivals(config: StudyConfig, document: YamlDocument) -> dict[str, tuple[str, Any]]:
+    """Families and options of the rivals that are surrogates."""
+    section, source = config.replicas, config.data.train
+    if section is None:
+        return {}
+    if not isinstance(source, SimulatorSource):
+        raise document.error(("replicas",), "only a simulator makes new training samples; remove this section")
+    if config.data.splot is not None:
+        raise document.error(("replicas",), "training samples with mass fits have no replicas; remove this section")
+    toy = getattr(source.built(), "toy", None)
+    for name, rival in section.rivals.items():
+        if rival.draw == "fit" and toy is None:
+            text = f"the form of simulator {source.simulator} is not known, so nothing can be fitted; remove this"
+            raise document.error(("replicas", "rivals", name, "draw"), text)
+    responses = [f for f in source.schema_of_rows.response if not f.shape and f.kind != "category"]
+    for i, parts in enumerate(section.amplification.splits if section.amplification is not None else ()):
+        if len(parts) != len(responses) or min(parts) < 1:
+            text = f"expected one number of parts, at least 1, for each of {', '.join(f.name for f in responses)}"
+            raise document.error(("replicas", "amplification", "splits", i), text)
+    for i, name in enumerate(section.exceedance.fields if section.exceedance is not None else ()):
+        if name not in [f.name for f in responses]:
+            text = f"{name} is no scalar response; these are {', '.join(f.name for f in responses)}"
+            raise document.error(("replicas", "exceedance", "fields", i), text)
+    return {
+        name: _surrogate(rival.surrogate, document, ("replicas", "rivals", name, "surrogate"))
+        for name, rival in section.rivals.items()
+        if rival.surrogate is not None
+    }
 
 
 def _options(kind: type[Any], data: Any, document: YamlDocument, where: Location) -> Any:
@@ -230,16 +271,24 @@ def _observables(entry: Any, document: YamlDocument, where: Location) -> tuple[s
     return kind.kind, _validate(kind.Config, options, document, where)
 
 
-def _requirement(entry: Any, known: set[str], document: YamlDocument, where: Location) -> Requirement:
+def _requirement(entry: Any, known: dict[str, tuple[str, ...]], document: YamlDocument, where: Location) -> Requirement:
     requirement: Requirement = _options(Requirement, entry, document, where)
     if requirement.metric not in known:
         text = f"the study does not compute {requirement.metric}; it computes {', '.join(sorted(known))}"
         raise document.error((*where, "metric"), text)
-    quantities = METRICS[requirement.metric].quantities
+    quantities = known[requirement.metric]
     if requirement.quantity is not None and requirement.quantity not in quantities:
         text = f"{requirement.metric} has no quantity {requirement.quantity}; choose one of {', '.join(quantities)}"
         raise document.error((*where, "quantity"), text)
     return requirement
+
+
+def _check_rival(requirement: Requirement, section: ReplicasSection, document: YamlDocument, where: Location) -> None:
+    names = "; ".join(section.results)
+    if requirement.on not in section.results:
+        raise document.error((*where, "on"), f"expected one rival, as in on: {section.results[0]!r}; there are {names}")
+    if requirement.quantity is None:
+        raise document.error(where, f"expected a quantity, one of {', '.join(section.quantities)}")
 
 
 def _check_sources(config: StudyConfig, document: YamlDocument) -> None:

@@ -6,9 +6,7 @@ from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Discriminator,
     Field,
     SerializeAsAny,
@@ -23,16 +21,12 @@ from pydantic import (
 from parhelion import sample as _sample
 from parhelion.io import FieldSource, Layout
 from parhelion.io.community import layout_of_format
+from parhelion.replica_sections import ReplicasSection
+from parhelion.section import Section
 from parhelion.simulators import SIMULATORS, Simulator, SimulatorConfig
 from parhelion.splot import MassModel
 from parhelion.surrogates.matching import StudentConfig
 from parhelion.training import TrainingConfig
-
-
-class Section(BaseModel):
-    """Base of study sections: an unknown key is an error, nothing changes after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def _named(value: Any) -> Any:
@@ -322,6 +316,8 @@ class StudyConfig(Section):
         Bounds for the student, judged by the same metrics.
     package
         Export, optional.
+    replicas
+        Rivals trained on many training samples, optional.
     """
 
     title: str
@@ -337,6 +333,7 @@ class StudyConfig(Section):
     requirements: list[Any] = Field(default_factory=list)
     student_requirements: list[Any] = Field(default_factory=list)
     package: PackageSection | None = None
+    replicas: ReplicasSection | None = None
 
 
 def _names(value: str | list[str] | None) -> tuple[str, ...]:

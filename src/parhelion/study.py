@@ -21,6 +21,7 @@ from parhelion.observables import build
 from parhelion.observed import evaluate_observed
 from parhelion.phases import Phases
 from parhelion.provenance import machine, versions
+from parhelion.replicas import run_replicas
 from parhelion.report import (
     ReportContent,
     SampleEntry,
@@ -178,7 +179,11 @@ class _Run:
         student = self._distil(surrogate, config.student) if config.student else None
         test = io.read(self.folder / "data" / "test.h5", limit=rows_within(self._schema(), JUDGED_ROWS))
         self.say(f"test sample: {test.weights}")
-        judged = self._judge("judge", surrogate, test, self.study.metrics, self.study.requirements)
+        beside = []
+        if config.replicas is not None:
+            with self.phases.timed("replicas", self.say, always=True):
+                beside = run_replicas(self.study, test, self.folder / "replicas", say=self.say)
+        judged = self._judge("judge", surrogate, test, self.study.metrics, self.study.requirements, beside)
         judged_student = None
         if student is not None:
             requirements = self.study.student_requirements
@@ -250,6 +255,7 @@ class _Run:
         test: Sample,
         metrics: tuple[tuple[str, Any], ...],
         requirements: tuple[Requirement, ...],
+        beside: Sequence[MetricResult] = (),
     ) -> Judgement:
         output = "generated-student.root" if isinstance(surrogate, Student) else "generated.root"
         # Results are cheap beside training: they are computed again rather than trusted from an earlier run.
@@ -268,6 +274,7 @@ class _Run:
                 seed=self.config.seed,
                 train=self._training_rows(metrics),
             )
+            results = [*results, *beside]
             verdict = judge(results, requirements, seen=self.config.loss_fields)
         return Judgement(results, verdict, int(np.sum(~inside)), shower_pictures(reference, kept))
 

@@ -269,8 +269,8 @@ def test_a_flow_needs_no_condition(kind, width):
     names = ["a", "b"][:width]
     sample = Sample(Schema((), tuple(map(Field, names))), {name: rng.normal(3.0, 2.0, 500) for name in names})
     made = flow(sample, kind, codec={"response": ["affine"]})
-    train(made, sample, 25, rate=1e-2)
+    train(made, sample, 40, rate=1e-2)
     noise = torch.as_tensor(rng.normal(size=(2000, made.noise_width)), dtype=torch.float32)
     response = made.sample(torch.zeros((2000, 0)), noise).numpy()
     assert response.mean(axis=0) == pytest.approx(np.full(width, 3.0), abs=0.4)
-    assert response.std(axis=0) == pytest.approx(np.full(width, 2.0), rel=0.2)
+    assert response.std(axis=0) == pytest.approx(np.full(width, 2.0), rel=0.25)

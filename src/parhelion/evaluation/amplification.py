@@ -128,8 +128,15 @@ def amplification_of(
             "at least two samples of one size, at least 2"
         )
         raise DataError(msg)
-    generated = sizes.pop()
-    found = np.array([quantile_mse(sample, cells) for sample in samples])
+    found = [quantile_mse(sample, cells) for sample in samples]
+    return amplification_from(found, cells, training, generated=sizes.pop(), holdout=holdout)
+
+
+def amplification_from(
+    deviations: npt.ArrayLike, cells: int, training: int, *, generated: int, holdout: int | None = None
+) -> Amplification:
+    """`amplification_of` from what `quantile_mse` found for each training, shape (trainings, 2), at least two."""
+    found = np.asarray(deviations, dtype=np.float64)
     lost = 0.0 if holdout is None else sampling_mse(cells, holdout)
     root = np.sqrt(len(found))
     mse, error = float(found[:, 0].mean()) - lost, float(found[:, 0].std(ddof=1) / root)

@@ -56,8 +56,8 @@ PAGES: Final = (
     Page(OTHER, "Other metrics", "What do the metrics that belong to no family find?"),
     Page(TRAINING, "Training", "What was trained, and how did it go?"),
 )
-# Results that no metric of the registry makes: these come with an ensemble of surrogates.
-_BESIDE: Final = {"ensemble": "inference"}
+# Results that no metric of the registry makes: they come with many surrogates.
+_BESIDE: Final = {"ensemble": "inference", "replicas": "model"}
 ORDER: Final = {page.key: position for position, page in enumerate(PAGES)}
 
 

@@ -20,6 +20,7 @@ from parhelion.report.families import (
     observables,
     physics,
     posterior,
+    replicas,
     showers,
     tails,
     training,
@@ -42,5 +43,6 @@ FAMILIES: Final[tuple[tuple[str, Callable[[ReportContent], Iterable[Entry]]], ..
     ("neighbours", neighbours.entries),
     ("neighbours", amplification.entries),
     ("posterior", posterior.entries),
+    ("model", replicas.entries),
     (TRAINING, training.entries),
 )
