@@ -55,8 +55,8 @@ def check_fields(study: LoadedStudy, schema: Schema) -> None:
     hidden = [name for name in compared if name not in study.config.loss_fields]
     if hidden:
         msg = (
-            f"the surrogate's loss compares {hidden[0]}, which is then no test of it: name it in the study's loss_fields "
-            f"(loss_fields: [{', '.join(compared)}])"
+            f"the surrogate's loss compares {hidden[0]}, which is then no test of it: "
+            f"name it in the study's loss_fields (loss_fields: [{', '.join(compared)}])"
         )
         raise document.error(("surrogate", "auxiliary"), msg)
     section = study.config.data.splot
