@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from parhelion.deploy.ctext import LANES
 from parhelion.errors import DataError
 from parhelion.networks import MLP, ResidualMLP
+from parhelion.networks.ramps import Ramps
 from parhelion.surrogates import Gan, Student, Surrogate
 
 FloatArray = npt.NDArray[np.float64]
@@ -107,13 +108,14 @@ class Source:
         width = -(-int(weight.shape[1]) // LANES) * LANES
         pad = width - weight.shape[1]
         self.floats(f"{name}_w", np.pad(weight, [(0, 0), (0, pad)]).reshape(-1))
-        given = np.zeros(weight.shape[1]) if bias is None else np.asarray(_numpy(bias))
+        given = np.zeros(weight.shape[1]) if bias is None else np.asarray(numpy_of(bias))
         self.floats(f"{name}_b", np.pad(given, (0, pad)))
         self.widest = max(self.widest, width)
         return width
 
 
-def _numpy(values: Tensor | FloatArray) -> FloatArray:
+def numpy_of(values: Tensor | FloatArray) -> FloatArray:
+    """Parameters as doubles."""
     array: FloatArray = (
         values.detach().cpu().numpy().astype(np.float64) if isinstance(values, Tensor) else np.asarray(values)
     )
@@ -140,13 +142,23 @@ def braces(array: npt.NDArray[np.generic], show: Callable[[float], str]) -> str:
     return "{" + ",\n".join(lines) + "}"
 
 
-def first_layer(source: Source, groups: Sequence[Group], layer: nn.Linear, name: str) -> tuple[list[str], int]:
-    """Statements that fill ``in`` and compute ``name`` = the layer of the groups side by side, and its padded width.
+def marks_of(ramps: Ramps) -> FloatArray:
+    """Ends of a network's ramps, shape (ramps + 1,); none if it has no ramps."""
+    low = numpy_of(ramps.low)
+    return np.append(low, low[-1] + ramps.step) if len(low) else low
+
+
+def first_layer(
+    source: Source, groups: Sequence[Group], layer: nn.Linear, name: str, *, target: str | None = None
+) -> tuple[list[str], int]:
+    """Statements that fill ``in`` and compute the layer of the groups side by side, and its padded width.
+
+    The answer goes to the buffer `target`, or to one with the layer's name.
 
     Of a run of ramps all below the number are 1: their rows are summed beforehand, so that a number costs two rows
     however many ramps it has.
     """
-    weight = _numpy(layer.weight).T
+    weight = numpy_of(layer.weight).T
     rows: list[FloatArray] = []
     lines = ["in.count = 0;"]
     column = place = most = 0
@@ -173,7 +185,7 @@ def first_layer(source: Source, groups: Sequence[Group], layer: nn.Linear, name:
         raise DataError(msg)
     source.most_rows = max(source.most_rows, most)
     width = source.layer(name, np.concatenate(rows), layer.bias)
-    return [*lines, f"gather({name}, &in, {name}_w, {name}_b, {width});"], width
+    return [*lines, f"gather({target or name}, &in, {name}_w, {name}_b, {width});"], width
 
 
 def _activate(source: Source, module: nn.Module, target: str, origin: str, width: int) -> str:
@@ -192,18 +204,18 @@ def mlp(source: Source, network: MLP, groups: Sequence[Group]) -> list[str]:
     assert isinstance(first, nn.Linear)
     lines, width = first_layer(source, groups, first, "h0")
     current, inputs = "h0", first.out_features
-    buffers = [("h0", width)]
+    sizes = [("h0", width)]
     for number, (activation, layer) in enumerate(zip(modules[1::2], modules[2::2], strict=True), start=1):
         if not isinstance(layer, nn.Linear):
             msg = f"C export: {type(layer).__name__} is no dense layer"
             raise DataError(msg)
         lines.append(_activate(source, activation, current, current, width))
         name = f"h{number}"
-        new = source.layer(name, _numpy(layer.weight).T, layer.bias)
+        new = source.layer(name, numpy_of(layer.weight).T, layer.bias)
         lines.append(f"dense({name}, {current}, {name}_w, {name}_b, {inputs}, {new});")
-        buffers.append((name, new))
+        sizes.append((name, new))
         current, inputs, width = name, layer.out_features, new
-    return [_buffers(buffers), *lines, f"const float *out = {current};"]
+    return [buffers(sizes), *lines, f"const float *out = {current};"]
 
 
 def residual(source: Source, network: ResidualMLP, groups: Sequence[Group]) -> list[str]:
@@ -215,8 +227,8 @@ def residual(source: Source, network: ResidualMLP, groups: Sequence[Group]) -> l
         first_activation, a, second_activation, b = block
         assert isinstance(a, nn.Linear)
         assert isinstance(b, nn.Linear)
-        source.layer(f"a{number}", _numpy(a.weight).T, a.bias)
-        source.layer(f"b{number}", _numpy(b.weight).T, b.bias)
+        source.layer(f"a{number}", numpy_of(a.weight).T, a.bias)
+        source.layer(f"b{number}", numpy_of(b.weight).T, b.bias)
         lines += [
             _activate(source, first_activation, "s", "h", width),
             f"dense(t, s, a{number}_w, a{number}_b, {units}, {width});",
@@ -228,26 +240,26 @@ def residual(source: Source, network: ResidualMLP, groups: Sequence[Group]) -> l
     if not isinstance(last, nn.Linear):
         msg = f"C export: {type(last).__name__} is no dense layer"
         raise DataError(msg)
-    outputs = source.layer("last", _numpy(last.weight).T, last.bias)
+    outputs = source.layer("last", numpy_of(last.weight).T, last.bias)
     lines += [
         _activate(source, activation, "s", "h", width),
         f"dense(out, s, last_w, last_b, {units}, {outputs});",
     ]
-    return [_buffers([("h", width), ("s", width), ("t", width), ("out", outputs)]), *lines]
+    return [buffers([("h", width), ("s", width), ("t", width), ("out", outputs)]), *lines]
 
 
-def _buffers(named: Iterable[tuple[str, int]]) -> str:
+def buffers(named: Iterable[tuple[str, int]]) -> str:
+    """Declarations of arrays of these padded widths."""
     return " ".join(f"float {name}[{width}] ALIGNED;" for name, width in named)
 
 
 def _student(source: Source, surrogate: Surrogate, condition: Sequence[Group]) -> list[str]:
     assert isinstance(surrogate, Student)
-    network, low = surrogate.network, _numpy(surrogate.ramps.low)
+    network, marks = surrogate.network, marks_of(surrogate.ramps)
     groups: list[Group] = []
-    marks = np.append(low, low[-1] + surrogate.ramps.step) if len(low) else low
     for k in range(surrogate.noise_features):
         groups.append(f"noise[{k}]")
-        if len(low):
+        if len(marks):
             groups.append(Ramp(f"noise[{k}]", marks))
     lines = residual(source, network, [*groups, *condition])
     return [*lines, f"for (int j = 0; j < {surrogate.schema.response_width}; j++) x[j] = noise[j] + out[j];"]

@@ -112,6 +112,26 @@ UNUSED static void ramps(rows *in, int first, int count, const double *marks, do
     }
 }
 
+/* Square of the share that `ramps` gave last, if it gave one, for rows from `to`. */
+UNUSED static void squares(rows *in, int first, int count, int to)
+{
+    const int last = in->row[in->count - 1];
+    if (last >= first && last < first + count) {
+        const double share = (double)in->value[in->count - 1];
+        take(in, to + last - first, share * share);
+    }
+}
+
+/* A quantile function: location, log scale, coefficients of given functions; heights, places and slopes of sigmoids. */
+UNUSED static float curve(const float *o, const float *basis, float z, int functions, int steps)
+{
+    const float *height = o + 2 + functions, *at = height + steps, *slope = at + steps;
+    float smooth = 0.0f, sharp = 0.0f;
+    for (int j = 0; j < functions; j++) smooth += o[2 + j] * basis[j];
+    for (int j = 0; j < steps; j++) sharp += height[j] / (1.0f + expf((at[j] - z) * slope[j]));
+    return o[0] + expf(o[1]) * smooth + sharp;
+}
+
 /* y = bias + sum over rows of value * w[row]; width is a multiple of 8. */
 UNUSED static void gather(float *y, const rows *in, const float *w, const float *bias, int width)
 {
