@@ -250,7 +250,7 @@ class Cascade(Surrogate):
         c = self.config
         widths = [c.core_width if phase.central else c.width for phase in level.phases]
         told: Tensor = self.contexts[k](torch.cat(parts, dim=1))
-        return tuple(told.split(widths, dim=1))
+        return torch.split(told, widths, dim=1)
 
     # ----------------------------------------------------------------- sampling
     @property
