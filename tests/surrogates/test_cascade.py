@@ -144,7 +144,7 @@ def test_dependent_draws_follow_their_joint_density_and_leave_out_what_is_inacti
 def test_a_choice_has_its_probabilities_and_leaves_a_uniform_number():
     uniform = (torch.arange(100_000) + 0.5) / 100_000
     probability = torch.tensor([0.5, 0.0, 0.3, 0.2])
-    index, rest = choose(torch.log(probability).expand(len(uniform), -1), uniform)
+    index, rest = choose(torch.log(probability)[:, None].expand(-1, len(uniform)), uniform)
     torch.testing.assert_close(torch.bincount(index, minlength=4) / len(uniform), probability, atol=1e-4, rtol=0)
     for k in (0, 2, 3):
         assert kstest(rest[index == k].numpy(), "uniform").statistic < 2e-3

@@ -28,7 +28,7 @@ class Phase:
     Attributes
     ----------
     see
-        The block itself, its eight neighbours, and parts of neighbours that are divided before it, shape (B, S). Index
+        The block itself, its neighbours, and parts of neighbours that are divided before it, shape (B, S). Index
         0, a corner that is always 0, stands for parts that are not.
     parts
         Its own four parts, (0, 0), (0, 1), (1, 0), (1, 1), shape (B, 4).
@@ -134,11 +134,15 @@ def _phase(
     def flat(row: int, column: int, width: int) -> int:
         return (row + PAD) * (width + 2 * PAD) + column + PAD
 
-    # Of neighbours that are divided, far blocks see the parts that touch them.
+    # Far blocks see the four neighbours beside them, and of those that are divided the parts that touch.
+    steps = [(a, b) for a in (-1, 0, 1) for b in (-1, 0, 1) if (a, b) != (0, 0) and (central or a * b == 0)]
     reach = 2 if central else 1
-    steps = [(a, b) for a in (-1, 0, 1) for b in (-1, 0, 1) if (a, b) != (0, 0)]
-    beside = [(a, b) for a in range(-reach, 2 + reach) for b in range(-reach, 2 + reach)]
-    beside = [(a, b) for a, b in beside if (a // 2, b // 2) != (0, 0)]
+    beside = [
+        (a, b)
+        for a in range(-reach, 2 + reach)
+        for b in range(-reach, 2 + reach)
+        if (a // 2, b // 2) != (0, 0) and (central or a // 2 * (b // 2) == 0)
+    ]
     see: list[list[int]] = []
     for i, j in here:
         known = [

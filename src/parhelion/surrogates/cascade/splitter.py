@@ -87,7 +87,7 @@ class Mixture(nn.Module):
         d, each = self.numbers, self.each
         out = self.out(features)
         first = out.view(-1, self.components, each)[..., 0]
-        cumulative = torch.cumsum(_relative(first), dim=1)
+        cumulative = torch.cumsum(torch.exp(first - first.amax(dim=1, keepdim=True)), dim=1)
         chosen = (at[:, None] * cumulative[:, -1:] >= cumulative[:, :-1]).sum(dim=1)
         start = torch.arange(0, z.shape[0] * self.components, self.components, device=z.device)
         own = out.view(-1, each).index_select(0, start + chosen)
@@ -105,20 +105,15 @@ def uniform(z: Tensor) -> Tensor:
 def choose(logit: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
     """Category of each row, shape (m,), by a uniform number; and what is left of it, again uniform, shape (m,).
 
-    `logit` has shape (m, k): logarithms of probabilities up to a constant.
+    `logit` has shape (k, m), which is faster than (m, k): logarithms of probabilities up to a constant.
     """
-    probability = _relative(logit)
-    cumulative = torch.cumsum(probability, dim=1)
-    u = at[:, None] * cumulative[:, -1:]
-    index = (u >= cumulative[:, :-1]).sum(dim=1, keepdim=True)
-    size = probability.gather(1, index)
-    low = cumulative.gather(1, index) - size
-    return index[:, 0], ((u - low) / size.clamp(min=1e-12)).clamp(0.0, 1.0)[:, 0]
-
-
-def _relative(logit: Tensor) -> Tensor:
-    """Probabilities relative to the largest: for few categories much faster than a softmax."""
-    return torch.exp(logit - logit.amax(dim=1, keepdim=True))
+    probability = torch.exp(logit - logit.amax(dim=0, keepdim=True))
+    cumulative = torch.cumsum(probability, dim=0)
+    u = at * cumulative[-1:]
+    index = (u >= cumulative[:-1]).sum(dim=0, keepdim=True)
+    size = probability.gather(0, index)
+    low = cumulative.gather(0, index) - size
+    return index[0], ((u - low) / size.clamp(min=1e-12)).clamp(0.0, 1.0)[0]
 
 
 class Splitter(nn.Module):
@@ -145,8 +140,8 @@ class Splitter(nn.Module):
     own: Tensor
     parts: Tensor
     table: Tensor
-    least: Tensor
-    inside: Tensor
+    allowed: Tensor
+    relative: Tensor
     roles: Tensor
 
     def __init__(self, phase: Phase, *, width: int, components: int, threshold: float) -> None:
@@ -161,25 +156,28 @@ class Splitter(nn.Module):
         self.register_buffer("see", phase.see, persistent=False)
         self.register_buffer("own", phase.see[:, 0].contiguous(), persistent=False)
         self.register_buffer("parts", phase.parts, persistent=False)
-        self.register_buffer("roles", torch.arange(NUMBERS), persistent=False)
+        roles = (torch.arange(NUMBERS)[:, None] + torch.arange(NUMBERS)) % NUMBERS
+        self.register_buffer("roles", roles, persistent=False)
         self.near = nn.Linear(phase.see.shape[1], width)
         self.place = nn.Parameter(0.1 * torch.randn(blocks, width))
-        self.inner = nn.Linear(width, width)
-        self.pattern = nn.Linear(width, len(PATTERNS))
-        self.second = nn.Linear(width, width)
+        # The many blocks with little energy do with a layer less.
+        self.inner = nn.Linear(width, width) if phase.central else None
+        self.heads = nn.Linear(width, len(PATTERNS) + width)
         self.embed = nn.Parameter(0.1 * torch.randn(len(PATTERNS), width))
         self.mixture = Mixture(width, 3, components)
         opened = self._open(PATTERNS)
         lead = torch.stack([PATTERNS[:, :2].any(dim=1), PATTERNS[:, 0], PATTERNS[:, 2]], dim=1) & ~opened
-        columns = [PATTERNS, opened, lead, PATTERNS.sum(dim=1, keepdim=True)]
+        columns = [PATTERNS, opened, lead, self.slack * opened, PATTERNS.sum(dim=1, keepdim=True)]
         self.register_buffer("table", torch.cat([c.float() for c in columns], dim=1), persistent=False)
-        # No pattern needs more than its parts' thresholds; one part is possible whatever rounding did to the energy.
-        count = PATTERNS.sum(dim=1)
-        least = torch.where(count > 1, count * threshold * (1 - 1e-6), 0.0)
-        self.register_buffer("least", least, persistent=False)
-        # Patterns with energy off the grid are impossible.
+        relative = torch.full((phase.see.shape[1],), -1.0)
+        relative[0] = 0.0
+        self.register_buffer("relative", relative, persistent=False)
+        # Impossible are patterns with energy off the grid, and those whose parts need more than the energy in units of
+        # the threshold, 0 to 4 or more; one part is possible whatever rounding did to the energy.
         outside = (PATTERNS[None] & ~phase.inside[:, None]).any(dim=2)
-        self.register_buffer("inside", torch.where(outside, _IMPOSSIBLE, 0.0), persistent=False)
+        short = PATTERNS.sum(dim=1) > torch.arange(5).clamp(min=1)[:, None]
+        allowed = torch.where(outside[:, None] | short, _IMPOSSIBLE, 0.0).reshape(5 * blocks, -1).t().contiguous()
+        self.register_buffer("allowed", allowed, persistent=False)
 
     @property
     def noise_features(self) -> int:
@@ -195,20 +193,18 @@ class Splitter(nn.Module):
 
     def _hidden(self, energy: Tensor, context: Tensor, place: Tensor) -> Tensor:
         """Features (m, width) of blocks that see the energies (m, S), with what their showers and places give."""
-        # All relative to the block's own, as a change of weights: fewer passes than over the numbers.
-        weight, bias = self.near.weight, self.near.bias
-        weight = torch.cat([2 * weight[:, :1] - weight.sum(dim=1, keepdim=True), weight[:, 1:]], dim=1)
-        near = torch.nn.functional.linear(scaled(energy, self.threshold), weight, bias - 2.0 * self.near.weight[:, 0])
-        h = silu(near + context + place)
-        return h + silu(self.inner(h))
+        view = scaled(energy, self.threshold)
+        near = self.near(torch.addcmul(view, view[:, :1], self.relative))
+        h = _silu(_plus(_plus(near, context), place))
+        return h if self.inner is None else _plus(_silu(self.inner(h)), h)
 
-    def _logits(self, h: Tensor, inside: Tensor, energy: Tensor) -> Tensor:
-        impossible = torch.where(energy[:, None] < self.least, _IMPOSSIBLE, 0.0)
-        logits: Tensor = self.pattern(h) + inside + impossible
-        return logits
+    def _allowed(self, energy: Tensor, block: Tensor | None) -> Tensor:
+        """What is added to logits, (15, m), of blocks with energies (m,), of the only block if `block` is None."""
+        step = (energy * ((1 + 1e-6) / self.threshold)).clamp(max=4.0).long()
+        return self.allowed.index_select(1, step if block is None else step + 5 * block)
 
-    def _features(self, h: Tensor, pattern: Tensor) -> Tensor:
-        return silu(self.second(h) + self.embed.index_select(0, pattern))
+    def _features(self, second: Tensor, pattern: Tensor) -> Tensor:
+        return _silu(_plus(second, self.embed.index_select(0, pattern)))
 
     def log_prob(self, both: Tensor, context: Tensor, at: At) -> Tensor:
         """Log density, shape (m,), of how blocks are divided.
@@ -227,12 +223,13 @@ class Splitter(nn.Module):
         parts = _entries(both, self.parts, at)
         hit = parts > 0
         pattern = (hit * torch.tensor([1, 2, 4, 8], device=parts.device)).sum(dim=1) - 1
-        logits = self._logits(h, self.inside.index_select(0, at.block), energy[:, 0])
+        logits, second = torch.split(self.heads(h), [len(PATTERNS), self.width], dim=1)
+        logits = logits + self._allowed(energy[:, 0], at.block).t()
         score = log_softmax(logits, dim=1).gather(1, pattern[:, None])[:, 0]
         excess = (parts - self.threshold * hit).clamp(min=0.0) + self.slack
         left, right = excess[:, 0] + excess[:, 1] - self.slack, excess[:, 2] + excess[:, 3] - self.slack
         ratio = torch.stack([left / right, excess[:, 0] / excess[:, 1], excess[:, 2] / excess[:, 3]], dim=1)
-        return score + self.mixture.log_prob(self._features(h, pattern), torch.log(ratio), self._open(hit))
+        return score + self.mixture.log_prob(self._features(second, pattern), torch.log(ratio), self._open(hit))
 
     @staticmethod
     def _open(hit: Tensor) -> Tensor:
@@ -253,8 +250,8 @@ class Splitter(nn.Module):
         rank = order - before.index_select(0, at.row)
         turn = torch.div(rank, self.slots, rounding_mode="floor")
         slot = at.row * noise.shape[1] + start + NUMBERS * (rank - turn * self.slots)
-        role = torch.remainder(turn[:, None] + self.roles, NUMBERS)
-        return noise.reshape(-1).index_select(0, (slot[:, None] + role).reshape(-1)).view(-1, NUMBERS)
+        index = slot[:, None] + self.roles.index_select(0, turn)
+        return noise.reshape(-1).index_select(0, index.reshape(-1)).view(-1, NUMBERS)
 
     def draw(self, both: Tensor, context: Tensor, noise: Tensor, start: int) -> Tensor:
         """The same maps (n, both) with the blocks' parts filled in.
@@ -273,42 +270,55 @@ class Splitter(nn.Module):
         if self.central:
             energy = both.index_select(1, self.see[0])
             h = self._hidden(energy, context, self.place)
-            numbers = noise[:, start : start + NUMBERS]
-            parts = self._divide(h, energy[:, 0], self.inside, numbers)
+            allowed = self._allowed(energy[:, 0], None)
+            parts = self._divide(h, energy[:, 0], allowed, noise[:, start : start + NUMBERS])
             parts = torch.where(energy[:, :1] > 0, parts, 0.0)
             return both.scatter_(1, self.parts.expand(both.shape[0], -1), parts)
         at = self.find(both)
         energy = _entries(both, self.see, at)
         h = self._hidden(energy, context.index_select(0, at.row), self.place.index_select(0, at.block))
-        inside = self.inside.index_select(0, at.block)
-        parts = self._divide(h, energy[:, 0], inside, self._numbers(noise, start, at)).reshape(-1)
+        allowed = self._allowed(energy[:, 0], at.block)
+        parts = self._divide(h, energy[:, 0], allowed, self._numbers(noise, start, at)).reshape(-1)
         return both.view(-1).scatter_(0, _flat(both, self.parts, at), parts).view_as(both)
 
-    def _divide(self, h: Tensor, energy: Tensor, inside: Tensor, noise: Tensor) -> Tensor:
+    def _divide(self, h: Tensor, energy: Tensor, allowed: Tensor, noise: Tensor) -> Tensor:
         """Parts (m, 4) of energies (m,) given features h (m, width) and noise (m, 4)."""
-        pattern, rest = choose(self._logits(h, inside, energy), uniform(noise[:, 0]))
+        k, weight, bias = len(PATTERNS), self.heads.weight, self.heads.bias
+        logits = torch.addmm(bias[:k, None], weight[:k], h.t())
+        pattern, rest = choose(_plus(logits, allowed), uniform(noise[:, 0]))
         known = self.table.index_select(0, pattern)
-        hit, free, lead, count = known[:, :4], known[:, 4:7], known[:, 7:10], known[:, 10]
-        share = torch.sigmoid(self.mixture.draw(self._features(h, pattern), rest, noise[:, 1:] * free))
+        hit, free, lead, slack, count = torch.split(known, [4, 3, 3, 3, 1], dim=1)
+        features = self._features(torch.nn.functional.linear(h, weight[k:], bias[k:]), pattern)
+        share = torch.sigmoid(self.mixture.draw(features, rest, noise[:, 1:] * free))
         # Free shares take their part of the energy; the others all of it or nothing.
-        a = free * share + lead
-        b = (2 * a - 1) * self.slack * free
-        above = (energy - self.threshold * count).clamp(min=0.0)
-        left = _reflect(a[:, 0] * above + b[:, 0], above)
-        pair = torch.stack([left, above - left], dim=1)
-        first = _reflect(a[:, 1:] * pair + b[:, 1:], pair)
+        a = torch.addcmul(lead, share, free)
+        above = (energy[:, None] - self.threshold * count).clamp(min=0.0)
+        left = _part(a[:, :1], above, slack[:, :1])
+        pair = torch.cat([left, above - left], dim=1)
+        first = _part(a[:, 1:], pair, slack[:, 1:])
         excess = torch.stack([first, pair - first], dim=2).view(-1, 4)
-        return (excess + self.threshold) * hit
+        parts: Tensor = (excess + self.threshold) * hit
+        return parts
 
 
-def _reflect(part: Tensor, whole: Tensor) -> Tensor:
-    """A part between 0 and the whole: a density that reaches a little beyond is folded back, so that none piles up."""
-    return torch.minimum((whole - (whole - part.abs()).abs()).clamp(min=0.0), whole)
+def _part(share: Tensor, whole: Tensor, slack: Tensor) -> Tensor:
+    """Share of a whole that reaches beyond it by the slack on both sides, folded back so that none piles up there."""
+    part = share * (whole + 2 * slack) - slack
+    return (whole - (whole - part.abs()).abs()).clamp(min=0.0)
+
+
+def _plus(a: Tensor, b: Tensor) -> Tensor:
+    """Sum, in the place of `a` where no gradient needs it."""
+    return a + b if a.requires_grad else a.add_(b)
+
+
+def _silu(x: Tensor) -> Tensor:
+    return silu(x, inplace=not x.requires_grad)
 
 
 def scaled(energy: Tensor, threshold: float) -> Tensor:
     """Energies as networks see them: 0 where there is none, logarithmic above threshold."""
-    return 0.3 * torch.log1p(energy / threshold)
+    return (energy * (1 / threshold)).log1p_().mul_(0.3)
 
 
 def _flat(both: Tensor, places: Tensor, at: At) -> Tensor:
