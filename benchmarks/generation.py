@@ -298,7 +298,7 @@ def main() -> None:
     parser.add_argument("--batches", nargs="+", type=int, default=list(BATCHES))
     parser.add_argument("--file-rows", type=int, default=2_000_000, help="rows of the input file; 0: no file to file")
     parser.add_argument("--export-rows", type=int, default=2_000)
-    parser.add_argument("--train-rows", type=int, default=30_000, help="tracks that fix transforms and domain")
+    parser.add_argument("--train-rows", type=int, default=20_000, help="tracks that fix transforms and domain")
     parser.add_argument("--seconds", type=float, default=2.0, help="for each number")
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
