@@ -7,7 +7,7 @@ import torch
 
 from parhelion.networks import ResidualMLP
 from parhelion.networks.autoregressive import zuko_modules
-from parhelion.networks.fused import residual, spline
+from parhelion.networks.fused import residual, spline, spline_inverse
 
 BINS = 6
 
@@ -69,3 +69,13 @@ def test_a_spline_is_finite_at_the_edges_of_thin_bins():
     y, log_slope = spline(raw, x, BINS)
     assert torch.isfinite(y).all()
     assert torch.isfinite(log_slope).all()
+
+
+def test_the_inverse_of_a_spline_undoes_it_with_the_inverse_slope():
+    torch.manual_seed(5)
+    raw = 2.0 * torch.randn(1, 3 * BINS - 1, 300, dtype=torch.float64)
+    x = 3.0 * torch.randn(1, 300, dtype=torch.float64)
+    y, log_slope = spline(raw, x, BINS)
+    back, slope = spline_inverse(raw[0].T, y.T, BINS)
+    torch.testing.assert_close(back.T, x, rtol=1e-8, atol=1e-8)
+    torch.testing.assert_close(slope.T.log(), -log_slope, rtol=1e-6, atol=1e-6)

@@ -21,7 +21,10 @@ from parhelion.weights import scale_to_unit_mean
 ROWS = 3000
 SMALL: dict[str, list[dict[str, Any]]] = {
     "matching": [{"width": 16, "blocks": 1, "solver_steps": 3}],
-    "student": [{"width": 16, "blocks": 1}],
+    "student": [
+        {"width": 16, "blocks": 1},
+        {"map": "quantiles", "width": 8, "blocks": 1, "knots": 4, "pieces": 6, "functions": 4, "steps": 2},
+    ],
     "flow": [
         {"map": m, "width": 16, "depth": 1, "layers": 2, "bins": 4}
         for m in (
@@ -47,17 +50,18 @@ CASES = [
 ]
 
 
-def make(kind: str, i: int, sample: Sample, seed: int = 1) -> Surrogate:
+def make(kind: str, i: int, sample: Sample, seed: int = 1, **changes: Any) -> Surrogate:
     """Prepared surrogate of the toy."""
     codec = {"structure": {"thresholds": {"P": [9.3]}}}
     if kind == "student":
-        teacher = make("matching", 0, sample, seed)
+        # The first flow is a spline chain, with two layers.
+        teacher = make("matching", 0, sample, seed) if i == 0 else make("flow", 0, sample, seed, layers=1)
         # An untouched teacher is the identity, which a student is from the start.
         train(teacher, sample, 5)
         student = SURROGATES[kind](sample.schema, SURROGATES[kind].Config.model_validate(SMALL[kind][i]))
         student.learn_from(teacher, seed=seed)
         return student
-    config = SURROGATES[kind].Config.model_validate({"codec": codec, **SMALL.get(kind, [{}])[i]})
+    config = SURROGATES[kind].Config.model_validate({"codec": codec, **SMALL.get(kind, [{}])[i], **changes})
     surrogate = SURROGATES[kind](sample.schema, config)
     surrogate.prepare(sample, seed=seed)
     return surrogate

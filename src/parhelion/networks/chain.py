@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from parhelion.networks.autoregressive import zuko_modules
-from parhelion.networks.fused import residual, spline
+from parhelion.networks.fused import residual, spline, spline_inverse
 from parhelion.networks.mlp import Activation, ResidualMLP
 from parhelion.networks.ramps import Ramps
 
@@ -103,6 +103,39 @@ class ChainLayer(nn.Module):
             columns.append(torch.where(active[:, entry], value, torch.zeros_like(value)))
             known.append(self.ramps(columns[-1][:, None])[:, 0])
         return torch.stack([columns[place] for place in self.order], dim=1)
+
+    def quantiles(self, y: Tensor, active: Tensor, condition: Tensor) -> tuple[Tensor, Tensor]:
+        """Each entry's quantile function at several values of its noise, given the entries before it.
+
+        Later entries see what comes of the first of the values, which is what `inverse` gives; no derivatives are kept.
+
+        Parameters
+        ----------
+        y
+            Shape (n, d, g).
+        active
+            Shape (n, d), bool.
+        condition
+            Shape (n, features).
+
+        Returns
+        -------
+        tuple of Tensor
+            Values and slopes, shape (n, d, g) each; 0 where not active.
+        """
+        known: list[Tensor] = []
+        values, slopes = torch.zeros_like(y), torch.zeros_like(y)
+        with torch.no_grad():
+            for place, entry in enumerate(self.sequence):
+                shift, log_scale, bins = torch.split(
+                    self._spline_parameters(place, known, condition), [1, 1, 3 * self.bins - 1], dim=1
+                )
+                x, slope = spline_inverse(bins, y[:, entry], self.bins)
+                scale, free = torch.exp(log_scale), active[:, entry, None].to(y.dtype)
+                values[:, entry] = (x * scale + shift) * free
+                slopes[:, entry] = slope * scale * free
+                known.append(self.ramps(values[:, entry, :1])[:, 0])
+        return values, slopes
 
     def _spline_parameters(self, place: int, known: list[Tensor], condition: Tensor) -> Tensor:
         parameters: Tensor = self.entry_networks[place](torch.cat([condition, *known[:place]], dim=1))

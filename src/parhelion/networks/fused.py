@@ -139,6 +139,46 @@ def spline(parameters: Tensor, x: Tensor, bins: int) -> tuple[Tensor, Tensor]:
     return torch.where(inside, y, x), torch.where(inside, slope.log(), torch.zeros_like(x))
 
 
+def spline_inverse(parameters: Tensor, y: Tensor, bins: int) -> tuple[Tensor, Tensor]:
+    """Where a spline takes given values, and the slope there of its inverse; no derivatives are kept.
+
+    Parameters
+    ----------
+    parameters
+        Unconstrained widths, heights and inner slopes of the spline of `spline`, shape (n, 3 bins - 1).
+    y
+        Shape (n, g).
+    bins
+        Number of bins.
+
+    Returns
+    -------
+    tuple of Tensor
+        Argument and slope dx/dy, shape (n, g) each.
+    """
+    with torch.no_grad():
+        raw, slopes = parameters[:, : 2 * bins], parameters[:, 2 * bins :]
+        mass = torch.exp(raw / torch.add(1.0, raw.abs(), alpha=-2.0 / _SLOPE)).reshape(-1, 2, bins)
+        ends = mass.cumsum(dim=2)
+        widths, heights = (mass * (2.0 * BOUND / ends[:, :, -1:])).unbind(dim=1)
+        right, top = (ends * (2.0 * BOUND / ends[:, :, -1:]) - BOUND).unbind(dim=1)
+        slopes = torch.nn.functional.pad(slopes / (1.0 + slopes.abs() * (-1.0 / _SLOPE)), (1, 1)).exp()
+        place = torch.searchsorted(top[:, :-1].contiguous(), y.contiguous())
+        width, height = widths.gather(1, place), heights.gather(1, place)
+        d0, d1 = slopes.gather(1, place), slopes.gather(1, place + 1)
+        up = (y - top.gather(1, place) + height).clamp_min(0.0)
+        s = height / width
+        # The root of the quadratic in the form that has no cancellation (equation 29 there).
+        bend = up * (d0 + d1 - 2.0 * s)
+        a, b, c = height * (s - d0) + bend, height * d0 - bend, -s * up
+        z = (2.0 * c / (-b - (b * b - 4.0 * a * c).clamp_min(0.0).sqrt())).clamp(0.0, 1.0)
+        rest = z * (1.0 - z)
+        rate = s**2 * (2.0 * s * rest + d0 * (1.0 - z) ** 2 + d1 * z**2) / (s + (d0 + d1 - 2.0 * s) * rest) ** 2
+        inside = y.abs() < BOUND
+        x = right.gather(1, place) - width + z * width
+        return torch.where(inside, x, y), torch.where(inside, 1.0 / rate, torch.ones_like(y))
+
+
 class _Bins(torch.autograd.Function):
     """The bin of each number: where it starts on both axes, its width and height, and its place.
 

@@ -11,15 +11,22 @@ from torch import Tensor, nn
 
 from parhelion.errors import DataError
 from parhelion.networks import Activation, ResidualMLP, TimeEmbedding
+from parhelion.networks.chain import ChainLayer
+from parhelion.networks.quantiles import QuantileChain, on_lattice
 from parhelion.networks.ramps import Ramps
 from parhelion.noise import normal
 from parhelion.sample import Sample
 from parhelion.surrogates.base import Batch, Draws, Loss, Surrogate, SurrogateConfig
+from parhelion.surrogates.flow import Flow
 
 Solver = Literal["euler", "midpoint", "heun", "rk4"]
+StudentMap = Literal["displacement", "quantiles"]
 
 DISTILLATION_STAGE = 1
 _ROWS = 16384
+# Of the shares of probability at which quantile functions are compared, and of their slopes.
+_TAIL = 1e-6
+_LEAST_SLOPE = 0.02
 
 
 class MatchingConfig(SurrogateConfig):
@@ -123,16 +130,29 @@ class StudentConfig(SurrogateConfig):
 
     Attributes
     ----------
+    map
+        ``displacement``: a residual network from (noise, condition) to what is added to the noise, for any teacher.
+        ``quantiles``: a chain of small networks that give each entry's quantile function, for a flow with
+        ``map: spline_chain`` and one layer; much closer to its teacher at the same cost.
     width, blocks, activation
-        Residual network from (noise, condition) to response.
+        Residual network; in a chain, the units and hidden layers of each entry, always with rectifiers.
     knots
-        Ramps for each number of the noise.
+        Ramps for each number of the noise; in a chain, for each earlier entry.
+    pieces, functions, steps
+        In a chain: ramps of the noise, functions made of them, and sigmoids for each entry.
+    points
+        In a chain: values of the noise at which each row's quantile functions are compared.
     """
 
+    map: StudentMap = "displacement"
     knots: int = Field(16, ge=0)
     width: int = Field(256, ge=1)
     blocks: int = Field(2, ge=1)
     activation: Activation = "silu"
+    pieces: int = Field(16, ge=1)
+    functions: int = Field(12, ge=1)
+    steps: int = Field(3, ge=0)
+    points: int = Field(4, ge=1)
 
 
 class Student(Surrogate):
@@ -141,6 +161,10 @@ class Student(Surrogate):
     Distillation (Luhman and Luhman, arXiv:2101.02388, equation 6): at the conditions of the training sample and for
     noise z, the student's answer is drawn to the teacher's answer to the same z by the squared error. Each row gets its
     z once, from the counter-based generator, so the teacher is asked once a row and not once a step.
+
+    A chain of quantile functions learns more from a row: at several z, the teacher's value and slope of each entry,
+    given the teacher's earlier entries. Its errors are measured against the slope: an error e in the value moves
+    density as an error e / slope in the noise would, however narrow a distribution is.
 
     The teacher already stands for the weighted sample: every row counts the same here, whatever its weight.
     The student has the teacher's codec: condition scaling, exact structure, response transform, domain.
@@ -151,13 +175,20 @@ class Student(Surrogate):
     config: StudentConfig
 
     def build(self, features: int, width: int) -> None:
-        """Make the one-pass network; it starts as the identity in the noise."""
+        """Make the one-pass network; a displacement starts as the identity in the noise."""
         c = self.config
-        inputs = width * (1 + c.knots) + features
-        self.ramps = Ramps(c.knots)
-        self.network = ResidualMLP(inputs, width, width=c.width, blocks=c.blocks, activation=c.activation)
         self._teacher: list[Surrogate] = []
         self._seed = 0
+        if c.map == "quantiles":
+            self.network: QuantileChain | ResidualMLP = QuantileChain(
+                list(range(width)), features,
+                width=c.width, depth=c.blocks, knots=c.knots,
+                pieces=c.pieces, functions=c.functions, steps=c.steps,
+            )  # fmt: skip
+            return
+        self.ramps = Ramps(c.knots)
+        inputs = width * (1 + c.knots) + features
+        self.network = ResidualMLP(inputs, width, width=c.width, blocks=c.blocks, activation=c.activation)
 
     def learn_from(self, teacher: Surrogate, *, seed: int) -> None:
         """Take the teacher's codec and keep the teacher at hand for training (it is not saved).
@@ -165,12 +196,19 @@ class Student(Surrogate):
         Raises
         ------
         DataError
-            The teacher is not trained, or its noise is not as wide as the response.
+            The teacher is not trained, its noise is not as wide as the response, or quantile functions are asked for
+            and it has none.
         """
         if not teacher.prepared or teacher.noise_features != self.schema.response_width:
             msg = (
                 f"a {teacher.kind} surrogate cannot be distilled: "
                 "it must be trained and must map noise that is as wide as the response"
+            )
+            raise DataError(msg)
+        if self.config.map == "quantiles" and _quantiles_of(teacher) is None:
+            msg = (
+                f"a student with map: quantiles cannot learn from this {teacher.kind} surrogate: its teacher must be a "
+                "flow with map: spline_chain and layers: 1; choose such a teacher, or map: displacement"
             )
             raise DataError(msg)
         self.codec = copy.deepcopy(teacher.codec)
@@ -193,11 +231,15 @@ class Student(Surrogate):
 
     @property
     def encoded_width(self) -> int:
-        """Noise and the teacher's answer."""
-        return 2 * self.schema.response_width
+        """Noise and the teacher's answer; for a chain noise, values and slopes at each point."""
+        per_entry = 3 * self.config.points if self.config.map == "quantiles" else 2
+        return per_entry * self.schema.response_width
 
     def encode(self, sample: Sample) -> Batch:
-        """Noise and the teacher's answer to it side by side as the response, shape (n, 2 d), all weights 1.
+        """Noise and the teacher's answer to it as the response, shape (n, `encoded_width`), all weights 1.
+
+        For a chain: places on its lattice of noise, values and slopes, (n, 3, d, points) in one row; the first point is
+        the row's own noise, the others lie evenly around it in probability, modulo 1.
 
         Raises
         ------
@@ -212,17 +254,42 @@ class Student(Surrogate):
         device = next(self._teacher[0].parameters()).device
         with torch.no_grad():
             answers = [
-                self._teacher[0].generate(c.to(device), n.to(device)).cpu()
-                for c, n in zip(torch.split(batch.condition, _ROWS), torch.split(z, _ROWS), strict=True)
+                self._answer(*(part.to(device) for part in parts)).cpu()
+                for parts in zip(*(torch.split(t, _ROWS) for t in (batch.condition, z, batch.active)), strict=True)
             ]
-        both = torch.cat([z, torch.cat(answers)], dim=1)
-        return Batch(both, batch.condition, batch.active, torch.ones(len(z)))
+        return Batch(torch.cat(answers), batch.condition, batch.active, torch.ones(len(z)))
+
+    def _answer(self, condition: Tensor, z: Tensor, active: Tensor) -> Tensor:
+        """The teacher's part of `encode`."""
+        teacher = self._teacher[0]
+        if self.config.map == "displacement":
+            return torch.cat([z, teacher.generate(condition, z)], dim=1)
+        layer = _quantiles_of(teacher)
+        assert layer is not None
+        assert isinstance(self.network, QuantileChain)
+        count = self.config.points
+        share = torch.special.ndtr(z.double())[:, :, None] + torch.arange(count, device=z.device) / count
+        others = torch.special.ndtri((share % 1.0).clamp(_TAIL, 1.0 - _TAIL)).to(z.dtype)
+        place = on_lattice(torch.cat([z[:, :, None], others[:, :, 1:]], dim=2))
+        noise = self.network.lattice[place.cpu()].to(z.device)
+        return torch.stack([place.to(z.dtype), *layer.quantiles(noise, active, condition)], dim=1).flatten(1)
 
     def loss(self, player: str, batch: Batch, draws: Draws) -> Loss:
-        """Squared error to the teacher's answer over the free entries, per event."""
-        z, target = batch.response.chunk(2, dim=1)
-        error = torch.where(batch.active, self.generate(batch.condition, z) - target, torch.zeros_like(z))
-        return Loss((error**2).mean(dim=1))
+        """Squared error to the teacher's answer over the free entries, per event (see the class for a chain's)."""
+        if isinstance(self.network, QuantileChain):
+            axes = (len(batch.response), 3, self.schema.response_width, self.config.points)
+            place, target, slope = batch.response.reshape(axes).unbind(1)
+            # Without autocast: the last digits of narrow distributions count.
+            with torch.autocast(place.device.type, enabled=False):
+                value, rate = self.network.curves(batch.condition, target[:, :, 0], place.long())
+            width = torch.sqrt(slope**2 + _LEAST_SLOPE**2)
+            # The logarithm keeps what cannot be followed from drowning the rest.
+            both = torch.log1p(((value - target) / width) ** 2) + torch.log1p(((rate - slope) / width) ** 2)
+            terms = both.mean(dim=2)
+        else:
+            z, target = batch.response.chunk(2, dim=1)
+            terms = (self.generate(batch.condition, z) - target) ** 2
+        return Loss(torch.where(batch.active, terms, torch.zeros_like(terms)).mean(dim=1))
 
     @property
     def noise_features(self) -> int:
@@ -230,6 +297,16 @@ class Student(Surrogate):
         return self.schema.response_width
 
     def generate(self, condition: Tensor, noise: Tensor) -> Tensor:
-        """One pass: noise plus a learned displacement."""
+        """One pass: noise plus a learned displacement, or the chain."""
+        if isinstance(self.network, QuantileChain):
+            made: Tensor = self.network(condition, noise, self.codec.active_entries(condition))
+            return made
         out: Tensor = noise + self.network(torch.cat([self.ramps(noise).flatten(1), condition], dim=1))
         return out
+
+
+def _quantiles_of(teacher: Surrogate) -> ChainLayer | None:
+    """The one layer of a spline chain whose entries come in their own order, if the teacher is one."""
+    layers = list(teacher.flow_layers) if isinstance(teacher, Flow) else []
+    found = layers[0] if len(layers) == 1 else None
+    return found if isinstance(found, ChainLayer) and found.order == sorted(found.order) else None
