@@ -18,7 +18,8 @@ def entries(content: ReportContent) -> Iterator[Entry]:
         how = "made at the same condition" if pictures.paired else "of the nearest incident energy"
         caption = (
             f"Single showers ({pictures.field}) of the reference (above) and the surrogate (below), {how}. One "
-            "logarithmic colour scale a column, over four decades; white cells hold nothing, the darkest also less."
+            "logarithmic colour scale a column, over four decades; white cells hold nothing, and cells in the scale's "
+            "darkest colour may hold less than its lower end."
         )
         figure = single_showers_figure(pictures, label=content.label)
         yield Entry(SECTION, slug("showers", pictures.field), caption, figure, about=(pictures.field,))
