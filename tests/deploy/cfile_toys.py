@@ -18,17 +18,20 @@ COMPILER = shutil.which("cc") or shutil.which("gcc")
 STRICT = ["-std=c99", "-O2", "-Wall", "-Wextra", "-Werror"]
 
 
-def student(sample: Sample) -> Surrogate:
-    teacher = SURROGATES["matching"](sample.schema, SURROGATES["matching"].Config(width=8, blocks=1))
+def student(sample: Sample, form: str = "displacement") -> Surrogate:
+    """A student that is not trained, but not the identity either."""
+    kind, options = "matching", {"width": 8, "blocks": 1}
+    if form == "quantiles":
+        kind, options = "flow", {"map": "spline_chain", "layers": 1, "width": 8, "bins": 4}
+    teacher = SURROGATES[kind](sample.schema, SURROGATES[kind].Config.model_validate(options))
     teacher.prepare(sample, seed=1)
-    made = SURROGATES["student"](sample.schema, SURROGATES["student"].Config.model_validate({"width": 28, "blocks": 2}))
+    config = SURROGATES["student"].Config.model_validate({"map": form, "width": 28, "blocks": 2})
+    made = SURROGATES["student"](sample.schema, config)
     made.learn_from(teacher, seed=2)
-    # An untrained student is the identity.
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), torch.no_grad():
         torch.manual_seed(3)
         for p in made.parameters():
-            if not bool(p.any()):
-                torch.nn.init.normal_(p, 0.0, 0.1)
+            p += 0.1 * torch.randn_like(p)
     return made.eval()
 
 

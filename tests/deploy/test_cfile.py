@@ -77,9 +77,10 @@ def test_a_gan_in_c_answers_as_in_python(toy, tmp_path, options):
 
 
 @needs_compiler
-def test_a_student_in_c_answers_as_in_python_with_exact_structure_and_guard(toy, tmp_path):
+@pytest.mark.parametrize("form", ["displacement", "quantiles"])
+def test_a_student_in_c_answers_as_in_python_with_exact_structure_and_guard(toy, tmp_path, form):
     sample = toy.sample(2000, seed=1)
-    surrogate = student(sample)
+    surrogate = student(sample, form)
     compiled = Compiled(surrogate, tmp_path)
     found = compare(surrogate, compiled, sample.condition, seed=(1 << 50) + 3)
     code = surrogate.codec.pattern.code

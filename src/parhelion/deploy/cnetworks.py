@@ -14,6 +14,7 @@ from parhelion.errors import DataError
 from parhelion.networks import MLP, ResidualMLP
 from parhelion.networks.ramps import Ramps
 from parhelion.surrogates import Gan, Student, Surrogate
+from parhelion.surrogates.structure import FREE
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -255,7 +256,12 @@ def buffers(named: Iterable[tuple[str, int]]) -> str:
 
 def _student(source: Source, surrogate: Surrogate, condition: Sequence[Group]) -> list[str]:
     assert isinstance(surrogate, Student)
-    network, marks = surrogate.network, marks_of(surrogate.ramps)
+    network = surrogate.network
+    if not isinstance(network, ResidualMLP):
+        from parhelion.deploy.cchain import quantile_chain
+
+        return quantile_chain(source, network, condition, surrogate.codec.pattern.table == FREE)
+    marks = marks_of(surrogate.ramps)
     groups: list[Group] = []
     for k in range(surrogate.noise_features):
         groups.append(f"noise[{k}]")
