@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from parhelion.evaluation import MetricResult, evaluate, thin
+from parhelion.evaluation import MetricResult, evaluate, thin_both
 from parhelion.observables import Observables, add_observables, observe, observed
 from parhelion.sample import Sample
 
@@ -51,7 +51,7 @@ def evaluate_observed(
     plain = [(name, o.options if isinstance(o, OnResponse) else o) for name, o in metrics]
     if not sets:
         return evaluate(reference, generated, plain, seed=seed, train=train, max_rows=max_rows)
-    ours, theirs = (add_observables(thin(sample, max_rows, seed), sets) for sample in (reference, generated))
+    ours, theirs = (add_observables(sample, sets) for sample in thin_both(reference, generated, max_rows, seed))
     known = None if train is None else add_observables(train, sets)
     seen = [observe(s, observed(given.schema, sets)) for s, given in ((ours, reference), (theirs, generated))]
     learned = None if known is None or train is None else observe(known, observed(train.schema, sets))

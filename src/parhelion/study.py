@@ -280,7 +280,7 @@ class _Run:
 
     def _training_rows(self, metrics: Sequence[tuple[str, Any]]) -> Sample | None:
         """The training sample, where a metric compares with it."""
-        if not any(METRICS[name].needs_train for name, _ in metrics):
+        if not any(METRICS[name].needs_train or METRICS[name].uses_train for name, _ in metrics):
             return None
         return io.read(self.folder / "data" / "train.h5", limit=IN_MEMORY_ROWS)
 

@@ -9,6 +9,7 @@ import pytest
 from scipy.stats import kstest
 
 from parhelion.errors import ConfigError, DataError, ShapeError
+from parhelion.evaluation import evaluate
 from parhelion.evaluation.calibration import contraction, ellipsoid_ranks, ranks, tarp, tarp_reference
 from parhelion.evaluation.intervals import binomial_interval
 from parhelion.evaluation.posterior import PosteriorOptions, posterior
@@ -219,3 +220,12 @@ def test_wrong_input_is_explained():
         ranks(np.ones(3), np.ones((3, 4, 1)))
     with pytest.raises(DataError, match="expected a positive sum"):
         uniformity(np.array([0.2, 0.7]), weight=[1.0, -1.0])
+
+
+def test_thinning_keeps_all_draws_of_a_row():
+    reference, generated = samples(600, 1, signed=True)
+    found = evaluate(reference, generated, [("posterior", OPTIONS)], seed=1, max_rows=200)[0]
+    assert found.details["draws"] == 30
+    kept = found.details["rows"]["reference"]
+    assert 140 < kept < 260
+    assert found.details["rows"]["generated"] == 30 * kept

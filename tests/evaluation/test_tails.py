@@ -10,6 +10,7 @@ import pytest
 from scipy import stats
 
 from parhelion.errors import ConfigError, DataError
+from parhelion.evaluation import Requirement, evaluate, judge
 from parhelion.evaluation.intervals import binomial_interval, ratio_interval
 from parhelion.evaluation.tail_fits import fit_shape, hill_index, pareto_index
 from parhelion.evaluation.tails import METRIC, TailOptions, tails
@@ -178,6 +179,26 @@ def test_the_last_training_event_is_a_threshold():
         result = tails(ours, theirs, TailOptions(sides=(side,)), seed=1, train=train)[0]
         assert result.details["thresholds"]["at"][-1] == pytest.approx(extreme(train["x"]))
         assert result.details["thresholds"]["level"][-1] is None
+
+
+def test_the_registry_hands_on_the_training_sample_where_there_is_one():
+    ours, theirs = simulate(Camel(), 1000, 1), as_sample(draw(Camel(), 1000, 2), first_id=10**7)
+    train = simulate(Camel(), 100, 3)
+    with_train, without = (evaluate(ours, theirs, [("tails", UPPER)], seed=1, train=t)[0] for t in (train, None))
+    assert with_train.details["thresholds"]["at"][-1] == pytest.approx(np.max(train["x"]))
+    assert len(without.details["thresholds"]["at"]) == len(UPPER.levels)
+
+
+def test_a_tail_without_a_positive_sum_says_so():
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=4000)
+    weight = np.where(x > 1.0, rng.choice([1.0, -1.5], 4000), 1.0)
+    ours, theirs = as_sample(rng.normal(size=4000)), as_sample(x, first_id=10**6).with_weight(weight)
+    result = tails(ours, theirs, UPPER, seed=1)[0]
+    assert not np.isfinite(result.quantity("index").value)
+    sentence = judge([result], [Requirement("tails", quantity="index", max=1)]).outcomes[0].sentence
+    assert "index could not be computed: the weights of the" in sentence
+    assert "use more rows or a larger tail_share" in sentence
 
 
 @pytest.mark.parametrize(("paired", "signed"), [(True, False), (False, True)])

@@ -118,6 +118,7 @@ __all__ = [
     "separation_power",
     "structure",
     "thin",
+    "thin_both",
     "wasserstein",
 ]
 
@@ -173,13 +174,13 @@ def evaluate(
     seed
         Seed of bootstraps, nulls and folds.
     train
-        Rows that the surrogate learned from, for the metrics that look for copies of them. They are not thinned: a
+        Rows that the surrogate learned from, for the metrics that compare with them. They are not thinned: a
         copy of a row that was left out would not be found.
     null_reference
         A second, independent sample of the reference. If given, it takes the place of the generated sample in the
         null: null is what each metric finds between the two references. The p-values keep their resampled nulls.
     max_rows
-        Keep about this many rows of each sample, chosen by group; all if None.
+        Keep about this many rows of each sample, chosen by group; all if None. See `thin_both`.
 
     Raises
     ------
@@ -191,11 +192,12 @@ def evaluate(
     for name, options in metrics:
         _require_metric(name, options)
         _require_train(METRICS[name], train)
-    ours, theirs = (thin(sample, max_rows, seed) for sample in (reference, generated))
+    ours, theirs = thin_both(reference, generated, max_rows, seed)
     other = None if null_reference is None else thin(null_reference, max_rows, seed)
     results = []
     for name, options in metrics:
-        known = {"train": train} if METRICS[name].needs_train else {}
+        metric = METRICS[name]
+        known = {"train": train} if metric.needs_train or (metric.uses_train and train is not None) else {}
         found = METRICS[name].compute(ours, theirs, options, seed=seed, **known)
         if other is not None:
             null = {r.on: r for r in METRICS[name].compute(ours, other, options, seed=seed, **known)}
@@ -212,6 +214,17 @@ def thin(sample: Sample, rows: int | None, seed: int) -> Sample:
     if rows is None or len(sample) <= rows:
         return sample
     return sample.take(noise.uniform(seed, sample.group, 1)[:, 0] < rows / len(sample))
+
+
+def thin_both(reference: Sample, generated: Sample, rows: int | None, seed: int) -> tuple[Sample, Sample]:
+    """`thin` two samples; of generated rows that are draws for the reference's rows all draws of a kept row are kept.
+
+    Draws of a posterior are such: a multiple of the reference's rows, in the groups of these.
+    """
+    ours = thin(reference, rows, seed)
+    if rows is None or len(generated) <= len(reference) or not np.isin(generated.group, reference.group).all():
+        return ours, thin(generated, rows, seed)
+    return ours, generated if ours is reference else generated.take(np.isin(generated.group, ours.group))
 
 
 def _require_metric(name: str, options: object) -> None:

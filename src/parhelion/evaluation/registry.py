@@ -25,13 +25,15 @@ class Metric:
         Frozen dataclass of its options, with defaults.
     compute
         Function of (reference, generated, options, *, seed) that returns one result for each thing compared; with
-        `needs_train`, of the keyword ``train``, the training sample, as well.
+        `needs_train` or `uses_train`, of the keyword ``train``, the training sample, as well.
     quantities
         Names of the quantities that requirements can bound; the first is the main one.
     family
         Page of the report on which its results stand.
     needs_train
         Whether it compares with the rows that the surrogate learned from too.
+    uses_train
+        Whether it says more where these rows are known.
     """
 
     name: str
@@ -40,3 +42,4 @@ class Metric:
     quantities: tuple[str, ...]
     family: Family
     needs_train: bool = False
+    uses_train: bool = False

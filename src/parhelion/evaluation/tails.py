@@ -119,7 +119,8 @@ def tails(
         ``ratio_high`` (None where the reference has no weight); ``tail_from``, ``tail_rows``, ``edges``, ``chi2``,
         ``ndf``; ``pareto`` and ``hill`` with ``reference``, ``generated`` (value, error, method); ``fits`` by shape
         with parameter, error, chi2, ndf, p_value of both samples; ``counted`` (whether intervals
-        are binomial); ``last_usable_share``, the least exceedance that the reference can test.
+        are binomial); ``last_usable_share``, the least exceedance that the reference can test; ``reasons``, why a
+        quantity could not be computed.
 
     Raises
     ------
@@ -169,6 +170,7 @@ def _one_tail(tail: Tail, options: TailOptions, field: Field, side: Side, label:
     chi2, inner = exceedances.chi2(edges)
     start = float(edges[0])
     indices, index = _indices(tail, start)
+    reasons = {} if np.isfinite(index.value) else {"index": _why_no_index(tail, start)}
     on = f"{field.name}, {side} tail" + ("" if label is None else f", {label}")
     return MetricResult(
         name=NAME,
@@ -201,6 +203,7 @@ def _one_tail(tail: Tail, options: TailOptions, field: Field, side: Side, label:
             "chi2": chi2.value,
             "ndf": chi2.ndf,
             **indices,
+            "reasons": reasons,
             "fits": _fits(tail, start, inner),
             "caption": _caption(field, side, label, options.min_rows, effective),
         },
@@ -288,6 +291,22 @@ def _indices(tail: Tail, start: float) -> tuple[dict[str, Any], Quantity]:
     return found, absolute_normal(difference, error, error, difference / error if error > 0 else 0.0)
 
 
+def _why_no_index(tail: Tail, start: float) -> str:
+    """Say which tail has no index."""
+    for side, values, weight, _ in tail.sides():
+        rows = values > start
+        if np.isfinite(pareto_index(values[rows] - start, weight[rows]).value):
+            continue
+        what = f"the {int(rows.sum())} {side} rows beyond {tail.sign * start:.4g}"
+        remedy = "use more rows or a larger tail_share"
+        if rows.any() and not weight[rows].sum() > 0:
+            return f"the weights of {what} sum to {weight[rows].sum():.3g}, which leaves no tail; {remedy}"
+        if rows.any() and not weight[rows] @ (values[rows] - start) > 0:
+            return f"by their signed weights {what} lie below it on average; {remedy}"
+        return f"{what} are too few, or too nearly equal, for an index; {remedy}"
+    return "the indices could not be compared"
+
+
 def _fits(tail: Tail, start: float, inner: FloatArray) -> dict[str, Any]:
     """An exponential and a power law fitted to the tail of each sample."""
     shapes: tuple[Shape, ...] = ("exponential", "power law")
@@ -306,4 +325,4 @@ def _fits(tail: Tail, start: float, inner: FloatArray) -> dict[str, Any]:
     return found
 
 
-METRIC = Metric(NAME, TailOptions, tails, ("chi2_ndf", "ratio", "index"), "tails")
+METRIC = Metric(NAME, TailOptions, tails, ("chi2_ndf", "ratio", "index"), "tails", uses_train=True)

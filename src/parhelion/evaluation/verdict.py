@@ -78,6 +78,8 @@ class Outcome:
         square root and the true value is the best estimate from this sample. None where that is not known.
     where
         With ``bins``, the bin that decides.
+    reason
+        Why there is no number, where the metric knows it.
     """
 
     requirement: Requirement
@@ -85,6 +87,7 @@ class Outcome:
     status: Status
     events_needed: int | None = None
     where: str = ""
+    reason: str = ""
 
     @property
     def passed(self) -> bool:
@@ -103,7 +106,8 @@ class Outcome:
         verb = {"pass": "passes", "fail": "fails", "cannot tell": "cannot be told"}[self.status]
         what = r.quantity if r.bins is None else f"the difference at {self.where}"
         if not math.isfinite(q.value):
-            return f"{r.metric} ({r.on}) {verb}: {what} could not be computed from these samples"
+            why = self.reason or "from these samples"
+            return f"{r.metric} ({r.on}) {verb}: {what} could not be computed{': ' if self.reason else ' '}{why}"
         more = f"; about {self.events_needed:,} rows would decide" if self.events_needed is not None else ""
         return (
             f"{r.metric} ({r.on}) {verb}: {what} is {_pm(q.value, q.error)}{unit}{null}; "
@@ -123,6 +127,7 @@ class Outcome:
             "max": plain(r.max),
             "confidence": r.confidence,
             "status": self.status,
+            **({"reason": self.reason} if self.reason else {}),
             "passed": self.passed,
             "events_needed": self.events_needed,
             "where": self.where,
@@ -212,7 +217,9 @@ def _of_quantity(result: MetricResult, requirement: Requirement) -> Outcome:
     found = result.quantity(name)
     filled = replace(requirement, on=result.on, quantity=name)
     status, factor = _decide(found, filled, filled.confidence)
-    return Outcome(filled, found, status, _rows(result, factor))
+    reasons = result.details.get("reasons")
+    reason = str(reasons.get(name, "")) if isinstance(reasons, dict) else ""
+    return Outcome(filled, found, status, _rows(result, factor), reason=reason)
 
 
 def _in_bins(result: MetricResult, requirement: Requirement) -> Outcome:

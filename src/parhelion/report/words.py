@@ -161,7 +161,8 @@ def _needed(outcomes: Sequence[Mapping[str, Any]]) -> str:
 def _against_null(outcome: Mapping[str, Any]) -> str:
     value, null, spread = outcome["value"], outcome["null"], outcome["null_error"]
     if value is None:
-        return f"It could not be computed{', which counts as a failure' if status_of(outcome) == FAIL else ''}."
+        why = f": {outcome['reason']}" if outcome.get("reason") else ""
+        return f"It could not be computed{', which counts as a failure' if status_of(outcome) == FAIL else ''}{why}."
     if null is None or not spread:
         return ""
     distance = (value - null) / spread
