@@ -69,16 +69,19 @@ def surrogates(names: list[str], run: Path | None, sample: Sample, seed: int) ->
         surrogate.prepare(sample, seed=seed)
         return awake(surrogate, seed)
 
-    def student() -> Surrogate:
-        if run is not None:
+    def student(**options: Any) -> Surrogate:
+        if run is not None and not options:
             return load(run / "student.safetensors")
-        student = Student(sample.schema, study.config.student.surrogate)
+        given = Student.Config.model_validate(options) if options else study.config.student.surrogate
+        student = Student(sample.schema, given)
         student.learn_from(default(), seed=seed)
         return awake(student, seed)
 
     makers: dict[str, Callable[[], Surrogate]] = {
         "default": default,
         "student": student,
+        "quantiles": lambda: student(map="quantiles", width=32, blocks=1),
+        "displacement": lambda: student(map="displacement", width=96, blocks=3),
         "paper": lambda: fresh("gan", **PAPER),
         **{kind: (lambda k=kind: fresh(k)) for kind in ("matching", "gan", "library")},
         **{f"flow {m}": (lambda m=m: fresh("flow", map=m)) for m in MAPS},
