@@ -135,6 +135,19 @@ def step_ms(family: str, options: dict[str, Any], training: dict[str, Any], trai
     return 1000 / 3 * (time.process_time() - start)
 
 
+def shortened(options: dict[str, Any], share: float) -> dict[str, Any]:
+    """Options with a share of the steps of each stage."""
+    found = dict(options)
+    if "adversarial_steps" in found:
+        found["adversarial_steps"] = int(share * found["adversarial_steps"])
+    if "auxiliary" in found:
+        found["auxiliary"] = [
+            {**term, "learning_steps": int(share * term["learning_steps"])} if "learning_steps" in term else term
+            for term in found["auxiliary"]
+        ]
+    return found
+
+
 def train_entry(
     name: str, parts: tuple[Sample, Sample, Sample], args: argparse.Namespace
 ) -> tuple[Surrogate, dict[str, object]]:
@@ -143,11 +156,16 @@ def train_entry(
     train, validation, _ = parts
     recipe = study.surrogate.model_dump(mode="json"), study.config.training.model_dump(mode="json")
     full = step_ms(study.family, *recipe, train, args.seed)
-    options, training = {**recipe[0], **entry.surrogate}, {**recipe[1], **entry.training}
+    options, training = shortened({**recipe[0], **entry.surrogate}, args.share), {**recipe[1], **entry.training}
     family = SURROGATES[study.family]
     surrogate = family(train.schema, family.Config.model_validate(options))
     folder = args.folder / name.replace(", ", "-")
-    training |= {"steps": entry.steps, "seconds": None, "validate_every": 100, "checkpoint_every": 200}
+    training |= {
+        "steps": int(args.share * entry.steps),
+        "seconds": None,
+        "validate_every": 100,
+        "checkpoint_every": 200,
+    }
     start = time.process_time()
     result = fit(
         surrogate,
@@ -236,6 +254,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", help="entries")
     parser.add_argument("--geant4-ms", type=float, help="Geant4's time a shower on one core, for the ratio")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--share", type=float, default=1.0, help="of the steps of all stages in `ENTRIES`")
     parser.add_argument("--held-out", type=int, default=10_000, help="rows to judge on, at most a third of a sample")
     parser.add_argument("--folder", type=Path, default=Path("runs/benchmark-papers"))
     parser.add_argument("--judge-only", action="store_true", help="take the surrogates that are in the folder")
