@@ -205,7 +205,8 @@ def whitening(
         Shape (B, rank); one column more if the difference leaves the range of the covariance.
     """
     c = np.asarray(covariance, dtype=np.float64)
-    scale = np.sqrt(np.diag(c))
+    # Rounding may leave a variance of 0 a little below it.
+    scale = np.sqrt(np.maximum(np.diag(c), 0.0))
     alive = np.flatnonzero(scale > 0)
     found = span = np.zeros((len(c), 0))
     if len(alive):
