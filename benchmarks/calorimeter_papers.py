@@ -55,11 +55,21 @@ SHORT_STEPS: dict[str, Any] = {
     "optimiser": {"kind": "adam", "learning_rate": 4e-4, "betas": [0.0, 0.9]},
     "ema": 0.99,
 }
+# A model that learns something in one minute, for the experiment with and without enforced statistics.
+SMALL_WGAN: dict[str, Any] = {
+    "generator": {"latent": 32, "channels": [64, 32, 16, 8]},
+    "critic": {"channels": [8, 16, 32], "width": 64},
+    "critic_steps": 2,
+}
 REGRESSOR = {"kind": "image_regressor", "learning_steps": 400}
 ENTRIES: dict[str, Entry] = {
     "ecal-wgan": Entry("ecal-wgan", "ecal", {**SHORT_WGAN, "auxiliary": [REGRESSOR]}, SHORT_STEPS, 1900),
     "ecal-wgan, statistics": Entry(
         "ecal-wgan", "ecal", {**SHORT_WGAN, "auxiliary": [REGRESSOR, WIDTHS]}, SHORT_STEPS, 1900
+    ),
+    "small wgan": Entry("ecal-wgan", "ecal", {**SMALL_WGAN, "auxiliary": [REGRESSOR]}, SHORT_STEPS, 1000),
+    "small wgan, statistics": Entry(
+        "ecal-wgan", "ecal", {**SMALL_WGAN, "auxiliary": [REGRESSOR, WIDTHS]}, SHORT_STEPS, 1000
     ),
     "calogan": Entry(
         "calogan",
