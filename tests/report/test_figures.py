@@ -129,9 +129,10 @@ def test_maps_of_any_size_and_without_any_cell(nx, ny, few):
 
 def test_efficiency_band_is_the_bound():
     result = toys.efficiency("K")
-    upper, lower = efficiency_figure([result], bounds={result.on: 0.005}).axes
+    upper, lower, pull = efficiency_figure([result], bounds={result.on: 0.005}).axes
     assert upper.get_ylabel() == "P(K → RichDLLk > 0)"
-    assert lower.get_xlabel() == "P [GeV]"
+    assert pull.get_xlabel() == "P [GeV]"
+    assert pull.get_ylabel() == "Pull"
     band = lower.patches[0].get_bbox()
     assert (band.y0, band.y1) == (-0.005, 0.005)
     assert "allowed: ±0.005" in texts(lower)

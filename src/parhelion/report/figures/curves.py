@@ -9,7 +9,7 @@ import numpy as np
 
 from parhelion.evaluation.result import MetricResult
 from parhelion.report.figures.arrays import FloatArray, numbers
-from parhelion.report.figures.drawing import panel_stacks, points
+from parhelion.report.figures.drawing import draw_pull, panel_stacks, points
 from parhelion.report.style import BAND, GENERATED, LABEL, REFERENCE, note, pretty, style, with_unit
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ _FAR: Final = 5.0
 def efficiency_figure(
     results: Sequence[MetricResult], *, bounds: Mapping[str, float] | None = None, label: str = LABEL
 ) -> Figure:
-    """Share of each species that passes one cut, with generated minus reference below.
+    """Share of each species that passes one cut; below, generated minus reference, and that in standard errors.
 
     Parameters
     ----------
@@ -37,10 +37,11 @@ def efficiency_figure(
     allowed = bounds or {}
     cut = f"{first['variable']} > {float(first['threshold']):g}"
     with style():
-        figure, pairs = panel_stacks(len(results), (2.7, 1.15), cut, label)
-        for index, (result, (upper, lower)) in enumerate(zip(results, pairs, strict=True)):
+        figure, stacks = panel_stacks(len(results), (2.7, 1.1, 0.75), cut, label)
+        for index, (result, (upper, middle, lower)) in enumerate(zip(results, stacks, strict=True)):
             _curve(upper, result, legend=index == 0)
-            _difference(lower, result, allowed.get(result.on))
+            _difference(middle, result, allowed.get(result.on))
+            _pull(lower, result)
             species = pretty(str(result.details["species"]))
             upper.set_title(species, loc="right", fontsize=13)
             upper.set_ylabel(f"P({species} → {pretty(cut)})", fontsize=12)
@@ -104,8 +105,16 @@ def _difference(axes: Axes, result: MetricResult, bound: float | None) -> None:
     near = bound if bound is not None and bound <= _FAR * reach else 0.0
     limit = 1.25 * max(reach, 1.4 * near, 1e-4)
     axes.set_ylim(-limit, limit)
-    axes.locator_params(axis="y", nbins=5)
+    axes.locator_params(axis="y", nbins=5, prune="both")
     axes.set_ylabel("Gen. − ref.", loc="center", fontsize=11.5)
+
+
+def _pull(axes: Axes, result: MetricResult) -> None:
+    d = result.details
+    difference, error = numbers(d["difference"]), numbers(d["difference_error"])
+    known = np.isfinite(difference) & (error > 0)
+    draw_pull(axes, numbers(d["edges"]), np.where(known, difference / np.where(known, error, 1.0), np.nan))
+    axes.set_ylabel("Pull", loc="center", fontsize=11.5)
     axes.set_xlabel(with_unit(str(d["x"]), str(d["x_unit"])))
 
 

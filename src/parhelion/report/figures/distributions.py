@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from parhelion.evaluation.result import MetricResult
 from parhelion.report.figures.arrays import FloatArray, numbers
-from parhelion.report.figures.drawing import panel_stacks, points
+from parhelion.report.figures.drawing import draw_pull, panel_stacks, points
 from parhelion.report.style import GENERATED, LABEL, NULL, REFERENCE, note, pretty, style, with_unit
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _panel(stack: Sequence[Axes], result: MetricResult, *, legend: bool) -> None
 
     _draw_ratio(middle, edges, np.where(atoms, np.nan, numbers(details["ratio"])), numbers(details["ratio_error"]))
     middle.set_ylabel("Gen. / ref.", loc="center", fontsize=11)
-    _draw_pull(lower, edges, np.where(atoms, np.nan, numbers(details["pull"])))
+    draw_pull(lower, edges, np.where(atoms, np.nan, numbers(details["pull"])))
     lower.set_ylabel("Pull", loc="center", fontsize=11)
     lower.set_xlabel(with_unit(str(details["field"]), unit))
     lower.set_xlim(edges[0], edges[-1])
@@ -157,18 +157,6 @@ def _draw_ratio(axes: Axes, edges: FloatArray, ratio: FloatArray, error: FloatAr
         )
     axes.set_ylim(1.0 - span, 1.0 + span)
     axes.locator_params(axis="y", nbins=4)
-
-
-def _draw_pull(axes: Axes, edges: FloatArray, pull: FloatArray) -> None:
-    """Draw the difference in standard errors, bands at 1 and 3; beyond the panel bars are cut."""
-    for band, shade in ((3.0, "0.93"), (1.0, "0.84")):
-        axes.axhspan(-band, band, color=shade, lw=0)
-    limit = float(np.clip(1.15 * np.nanmax(np.abs(pull), initial=0.0), 3.6, 8.0))
-    axes.stairs(np.nan_to_num(np.clip(pull, -limit, limit)), edges, fill=True, color=GENERATED, alpha=0.75)
-    axes.axhline(0.0, color=REFERENCE, lw=0.9)
-    axes.set_ylim(-limit, limit)
-    axes.set_yticks([-3, 0, 3])
-    axes.tick_params(axis="y", which="minor", left=False, right=False)
 
 
 def _lines(result: MetricResult, edges: FloatArray, atoms: BoolArray) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from parhelion.report.figures.arrays import FloatArray
-from parhelion.report.style import LABEL, new_figure
+from parhelion.report.style import GENERATED, LABEL, REFERENCE, new_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -42,6 +42,18 @@ def points(
     bars = {"color": style.get("color"), "lw": 1.0, "zorder": style.get("zorder", 3)}
     axes.plot(np.concatenate([a.T.ravel() for a in across]), np.concatenate([a.T.ravel() for a in along]), **bars)
     axes.plot(x, y, "o", **{"ms": 3.2, "zorder": 3, **style})
+
+
+def draw_pull(axes: Axes, edges: FloatArray, pull: FloatArray) -> None:
+    """Draw the difference in standard errors, bands at 1 and 3; beyond the panel bars are cut."""
+    for band, shade in ((3.0, "0.93"), (1.0, "0.84")):
+        axes.axhspan(-band, band, color=shade, lw=0)
+    limit = float(np.clip(1.15 * np.nanmax(np.abs(pull), initial=0.0), 3.6, 8.0))
+    axes.stairs(np.nan_to_num(np.clip(pull, -limit, limit)), edges, fill=True, color=GENERATED, alpha=0.75)
+    axes.axhline(0.0, color=REFERENCE, lw=0.9)
+    axes.set_ylim(-limit, limit)
+    axes.set_yticks([-3, 0, 3])
+    axes.tick_params(axis="y", which="minor", left=False, right=False)
 
 
 def panel_stacks(count: int, heights: Sequence[float], title: str, label: str = LABEL) -> tuple[Figure, list[Any]]:
