@@ -88,32 +88,40 @@ class ImageRegressor(AuxiliaryConfig):
 
 
 class StatisticsTerm(AuxiliaryTerm):
-    """Energy score of statistics of the shower, each in units of its standard deviation."""
+    """Energy score of the inverse hyperbolic sine of statistics, each in units of its standard deviation from its mean.
+
+    The score of a monotone function is as proper as the statistic's own. A statistic of the first, nearly empty images
+    can be tens of standard deviations off and change with every cell: it would drown all other terms.
+    """
 
     fakes: ClassVar[int] = 2
+    centre: Tensor
     scale: Tensor
 
     def __init__(self, names: tuple[Statistic, ...], plane: Plane) -> None:
         super().__init__()
         self.names, self.plane = names, plane
         count = sum(5 if name == "sparsity" else 1 for name in names)
+        self.register_buffer("centre", torch.zeros(count))
         self.register_buffer("scale", torch.ones(count))
 
     @torch.no_grad()
     def fit(self, real: Tensor, condition: Tensor, weight: Tensor) -> None:
-        """Take the standard deviations; unweighted, since they are units and nothing more."""
-        self.scale.copy_(self._of(real, condition).std(dim=0).clamp(min=1e-6))
+        """Take means and standard deviations; unweighted, since they are units and nothing more."""
+        found = statistics(self.names, self.plane, real, condition)
+        self.centre.copy_(found.mean(dim=0))
+        self.scale.copy_(found.std(dim=0).clamp(min=1e-6))
 
     def events(self, scene: Scene) -> Tensor:
         """Mean score over the numbers."""
         if scene.other is None:
             msg = "a statistics term compares two generated events: give both"
             raise ConfigError(msg)
-        parts = [self._of(x, scene.condition) / self.scale for x in (scene.real, scene.fake, scene.other)]
+        parts = [self._of(x, scene.condition) for x in (scene.real, scene.fake, scene.other)]
         return energy_score(*parts) / len(self.scale)
 
     def _of(self, x: Tensor, condition: Tensor) -> Tensor:
-        return statistics(self.names, self.plane, x, condition)
+        return torch.asinh((statistics(self.names, self.plane, x, condition) - self.centre) / self.scale)
 
 
 class Statistics(AuxiliaryConfig):
