@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from scipy.stats import kstest, multivariate_normal, norm
@@ -205,3 +207,14 @@ def test_unknown_learners_are_refused():
         ClassifierOptions(learners=("trees", "trees"))
     with pytest.raises(ConfigError, match="network_steps 0"):
         ClassifierOptions(network_steps=0)
+
+
+def test_patience_stops_where_nothing_differs_and_finds_what_does(pid):
+    reference = pid.toy(3000, 1)
+    options = replace(OPTIONS, learners=("trees",), patience=5)
+    same = classifier(reference, pid.copy_of(reference, 2), options, seed=1)[0]
+    assert abs(same.value - 0.5) < 4 * same.error
+    other = classifier(reference, pid.copy_of(reference, 2, shift=0.6), options, seed=1)[0]
+    assert other.value > 0.5 + 4 * other.error
+    with pytest.raises(ConfigError, match="patience 0, expected at least 1 tree"):
+        ClassifierOptions(patience=0)

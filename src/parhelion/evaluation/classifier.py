@@ -64,6 +64,9 @@ class ClassifierOptions:
         Boosted trees: their number, their learning rate, the least number of rows in a leaf.
     network_width, network_steps
         Network: units of each of its three layers, and the largest number of training steps.
+    patience
+        Stop after so many trees that do not lower the loss on a tenth of the training rows, held back; all trees if
+        not given. Several times as fast where samples hardly differ, at a little less power there.
     train_null
         Train a second time on the null; otherwise the null is 0.5 with the error of the measured AUC.
     importance
@@ -80,6 +83,7 @@ class ClassifierOptions:
     min_leaf: int = 40
     network_width: int = 64
     network_steps: int = 2000
+    patience: int | None = None
     train_null: bool = True
     importance: bool = True
 
@@ -97,6 +101,9 @@ class ClassifierOptions:
                 "least 1"
             )
             raise ConfigError(msg)
+        if self.patience is not None and self.patience < 1:
+            msg = f"metric {NAME}: patience {self.patience}, expected at least 1 tree, or none for all trees"
+            raise ConfigError(msg)
         known = len(set(self.learners) & set(LEARNERS))
         if known == 0 or known != len(self.learners):
             msg = f"metric {NAME}: learners {list(self.learners)}, expected different ones of {', '.join(LEARNERS)}"
@@ -110,7 +117,9 @@ class ClassifierOptions:
     @property
     def settings(self) -> LearnerSettings:
         """Settings of the learners."""
-        return LearnerSettings(self.trees, self.learning_rate, self.min_leaf, self.network_width, self.network_steps)
+        return LearnerSettings(
+            self.trees, self.learning_rate, self.min_leaf, self.network_width, self.network_steps, self.patience
+        )
 
 
 def classifier(reference: Sample, generated: Sample, options: ClassifierOptions, *, seed: int) -> list[MetricResult]:

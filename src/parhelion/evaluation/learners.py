@@ -47,6 +47,8 @@ class LearnerSettings:
         Boosted trees: their number, their learning rate, the least number of rows in a leaf.
     network_width, network_steps
         Network: units of each of its three layers, and the largest number of training steps.
+    patience
+        Stop after so many trees that do not lower the loss on a tenth of the rows, held back; None: all trees.
     """
 
     trees: int = 150
@@ -54,6 +56,7 @@ class LearnerSettings:
     min_leaf: int = 40
     network_width: int = 64
     network_steps: int = 2000
+    patience: int | None = None
 
 
 def train(
@@ -104,7 +107,7 @@ def train_trees(
     settings: LearnerSettings,
     seed: int,
 ) -> Model:
-    """Histogram gradient boosting of scikit-learn with all its trees; see `train`.
+    """Histogram gradient boosting of scikit-learn; see `train`.
 
     The features are binned here: with weights scikit-learn takes each of 254 weighted percentiles of each feature in a
     pass of its own, which costs several times as much as the trees.
@@ -117,7 +120,8 @@ def train_trees(
         learning_rate=settings.learning_rate,
         min_samples_leaf=settings.min_leaf,
         categorical_features=categorical,
-        early_stopping=False,
+        early_stopping=settings.patience is not None,
+        n_iter_no_change=settings.patience or 10,
         random_state=seed % 2**32,
     ).fit(binned(features), label, sample_weight=weight)
 
