@@ -75,11 +75,7 @@ ENTRIES: dict[str, Entry] = {
         "calogan",
         "calogan",
         {"latent": 128, "seeds": 8, "critic_channels": (16, 8, 8, 8)},
-        {
-            "batch_size": 32,
-            "optimiser": {"kind": "adam", "learning_rate": 1e-4, "betas": [0.5, 0.999]},
-            "optimisers": {"generator": {"kind": "adam", "learning_rate": 4e-4, "betas": [0.5, 0.999]}},
-        },
+        {"batch_size": 32},
         1200,
     ),
     "bibae": Entry(
