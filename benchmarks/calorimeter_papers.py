@@ -32,7 +32,7 @@ from parhelion.sample import Sample
 from parhelion.surrogates import SURROGATES, Surrogate, load
 from parhelion.training import TrainingConfig, fit
 
-WIDTHS = {"kind": "statistics", "names": ["width_along", "width_across"], "weight": 1.0}
+WIDTHS = {"kind": "statistics", "names": ["width_along", "width_across"], "weight": 0.1}
 # Energies of the showers that are drawn, GeV: those of the lecture where the sample has them.
 SHOWN = (6.5, 15.6, 63.7)
 
@@ -172,6 +172,7 @@ def train_entry(
         "validate_every": 100,
         "checkpoint_every": 200,
     }
+    resumed = (folder / "last.safetensors").is_file()
     start = time.process_time()
     result = fit(
         surrogate,
@@ -192,7 +193,7 @@ def train_entry(
         "batch": training["batch_size"],
         "steps": f"{result.steps:,}",
         "CPU s": f"{seconds:.0f}",
-        "CPU ms/step": f"{1000 * seconds / max(result.steps, 1):.0f}",
+        "CPU ms/step": "resumed" if resumed else f"{1000 * seconds / max(result.steps, 1):.0f}",
         "validation": f"{result.validation:.4f} (null {result.null:.4f})" if result.validation is not None else "-",
         "recipe CPU ms/step": f"{full:.0f}",
         "recipe steps": f"{steps:,}",

@@ -27,7 +27,9 @@ Statistic = Literal[
     "sparsity",
 ]
 
-_TINY = 1e-6
+# Sums of energy in a denominator are at least this, GeV: below what a shower of 1 GeV leaves, so that only nearly empty
+# images, whose means would otherwise jump with every cell, are scaled differently.
+_FLOOR = 0.02
 
 
 @dataclass(frozen=True)
@@ -108,14 +110,16 @@ class Plane:
     def moments(self, energy: Tensor) -> Tensor:
         """Means of x, y, xx, xy, yy with the energies as weights, shape (n, 5), mm and mm^2."""
         x, y = self._x.to(energy.device), self._y.to(energy.device)
-        return (energy @ torch.stack([x, y, x * x, x * y, y * y], dim=1)) / (energy.sum(dim=1, keepdim=True) + _TINY)
+        return (energy @ torch.stack([x, y, x * x, x * y, y * y], dim=1)) / energy.sum(dim=1, keepdim=True).clamp(
+            min=_FLOOR
+        )
 
     def asymmetry(self, energy: Tensor, point: Tensor, direction: Tensor) -> Tensor:
         """Energy ahead of a point minus energy behind it, over their sum, shape (n,)."""
         x, y = self._x.to(energy.device), self._y.to(energy.device)
         at = (point * direction).sum(dim=1, keepdim=True)
         side = torch.sign(direction[:, :1] * x + direction[:, 1:] * y - at)
-        return (energy * side).sum(dim=1) / (energy.sum(dim=1) + _TINY)
+        return (energy * side).sum(dim=1) / energy.sum(dim=1).clamp(min=_FLOOR)
 
 
 def _width(plane: Plane, energy: Tensor, direction: Tensor) -> Tensor:
@@ -132,14 +136,14 @@ def _soft_count(log_ratio: Tensor) -> Tensor:
 
 
 def _sparsity(energy: Tensor) -> Tensor:
-    total = energy.sum(dim=1, keepdim=True) + _TINY
+    total = energy.sum(dim=1, keepdim=True).clamp(min=_FLOOR)
     # Empty cells must not matter, whatever the level.
     part = torch.log((energy / total).clamp(min=1e-9))
     return torch.stack([_soft_count(part - level * math.log(10.0)) for level in (-5, -4, -3, -2, -1)], dim=1)
 
 
 _FORMS: dict[str, Callable[[Plane, Tensor, Track], Tensor]] = {
-    "total": lambda _, e, t: torch.log(e.sum(dim=1) + _TINY),
+    "total": lambda _, e, t: torch.log(e.sum(dim=1) + _FLOOR),
     "response": lambda _, e, t: e.sum(dim=1) / t.momentum,
     "width_along": lambda p, e, t: _width(p, e, t.along),
     "width_across": lambda p, e, t: _width(p, e, t.across),
@@ -156,7 +160,8 @@ def statistics(names: tuple[Statistic, ...], plane: Plane, x: Tensor, condition:
     """Statistics of network-space responses, side by side.
 
     They are the observables of the same names (see `parhelion.observables.EcalObservables`), with these changes that
-    make them smooth: `total` is its logarithm, `hits` and `sparsity` (at 10^-5 to 10^-1) count with soft steps.
+    make them smooth: `total` is the logarithm of its sum with 20 MeV, `hits` and `sparsity` (at 10^-5 to 10^-1) count
+    with soft steps, and no image counts as having less than 20 MeV.
 
     Parameters
     ----------
