@@ -173,8 +173,8 @@ def prdc(reference: Sample, generated: Sample, options: PrdcOptions, *, seed: in
 
     Weights: a ball has no negative rows, so both samples are thinned to rows of equal weight first, equally many of
     each; see `parhelion.evaluation.neighbours.Thinning`. With signed weights, labels are exchanged before weights are
-    regressed and rows thinned, so that null and p-value know the noise of that (20 draws at most, with a normal tail);
-    what background the regression leaves in the signed sample still lowers the p-value of recall a little.
+    regressed and rows thinned, so that null and p-value know the noise of that (20 draws at most, with a normal tail as
+    wide as the error, since what background the regression leaves is each sample's own).
 
     Parameters
     ----------
@@ -218,12 +218,13 @@ def prdc(reference: Sample, generated: Sample, options: PrdcOptions, *, seed: in
         group = equal.reference_group if name in ("coverage", "recall") else equal.generated_group
         value = float(np.mean(points[name]))
         spread = float(np.std(null[name], ddof=1))
+        error = max(group_error((points[name] - value) / n, group), spread)
         quantities[name] = Quantity(
             value=value,
-            error=max(group_error((points[name] - value) / n, group), spread),
+            error=error,
             null=float(np.mean(null[name])),
             null_error=spread,
-            p_value=_lower_tail(value, null[name], few=thinning.signed),
+            p_value=_of_few(value, null[name], error) if thinning.signed else _lower_tail(value, null[name]),
         )
     return [
         MetricResult(
@@ -283,11 +284,17 @@ def _thinned_again(thinning: Thinning, k: int, replicas: int, rng: np.random.Gen
     return {name: np.array([values[name] for values in found]) for name in QUANTITIES}
 
 
-def _lower_tail(value: float, null: FloatArray, *, few: bool) -> float:
-    if not few:
-        return float((1 + np.sum(null <= value)) / (1 + len(null)))
-    # Few draws: one more of a normal variable, whose mean and spread they estimate.
-    spread = float(np.std(null, ddof=1)) * np.sqrt(1 + 1 / len(null))
+def _lower_tail(value: float, null: FloatArray) -> float:
+    return float((1 + np.sum(null <= value)) / (1 + len(null)))
+
+
+def _of_few(value: float, null: FloatArray, error: float) -> float:
+    """Lower tail from few draws: one more of a normal variable, whose mean and spread they estimate.
+
+    The draws all mix what background is left of both samples, and so scatter less than a sample whose background is its
+    own (recall by a third, in toys): no spread below the error is believed.
+    """
+    spread = error * float(np.sqrt(1 + 1 / len(null)))
     if spread == 0:
         return 1.0 if value >= np.mean(null) else 1 / (1 + len(null))
     return float(student.cdf((value - float(np.mean(null))) / spread, len(null) - 1))
