@@ -192,7 +192,18 @@ def test_integers_and_constants():
     assert (constant.value, constant.p_value) == (0.0, 1.0)
 
 
-@pytest.mark.parametrize(("paired", "signed"), [(True, True), (False, True), (False, False)])
+def test_pairs_in_small_bins_give_no_excess_of_chi2(pid):
+    # 100 pairs in ten bins: around the measured difference the covariance is too small, and the mean chi2/ndf 1.1.
+    options = DifferentialOptions(fields=("DLLk",), bins=8, replicas=20, min_rows=50.0)
+    found = []
+    for seed in range(60):
+        reference = pid.toy(800, seed)
+        found.append(only(reference, pid.copy_of(reference, seed), options, seed).value)
+    assert np.mean(found) == pytest.approx(1.0, abs=3.5 * np.std(found) / np.sqrt(len(found)))
+    assert np.mean(found) < 1.05
+
+
+@pytest.mark.parametrize(("paired", "signed"), [(True, True), (True, False), (False, True), (False, False)])
 def test_p_values_are_uniform(pid, paired, signed):
     options = DifferentialOptions(fields=("DLLk",), bins=3, response_bins=5, replicas=40, min_rows=60.0)
     p: dict[str, list[float]] = {name: [] for name in METRIC.quantities}

@@ -337,7 +337,10 @@ def _influence(
     found: tuple[FloatArray, FloatArray],
     sizes: IntArray,
 ) -> Influence:
-    """Influence of the rows on the differences of shares within bins, centred by the linear map at its end."""
+    """Influence of the rows on the differences of shares within bins, centred by the linear map at its end.
+
+    The centres are those of `exchanged_shares`.
+    """
     k, count = len(sizes), int(sizes.sum())
     owner = np.repeat(np.arange(k), sizes)
     matrices = []
@@ -350,7 +353,8 @@ def _influence(
         entries = np.concatenate([relative, relative]), (np.concatenate([rows, rows]), columns)
         matrices.append(sparse.csr_matrix(entries, shape=(len(sample), 2 * (count + k))))
     one = np.eye(count)
-    centre = [np.where(owner == np.arange(k)[:, None], -share, 0.0) for share in found]
+    centres = [0.5 * (found[0] + found[1])] * 2 if comparison.paired else found
+    centre = [np.where(owner == np.arange(k)[:, None], -share, 0.0) for share in centres]
     return Influence(comparison, matrices[0], matrices[1], transform=np.concatenate([one, one, *centre]))
 
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from parhelion.evaluation.comparison import Comparison
 from parhelion.evaluation.distances import Chi2, effective_rows, merge_bins, shape_chi2
 from parhelion.evaluation.intervals import binomial_interval, ratio_interval
-from parhelion.evaluation.shares import difference_of_shares, joint_influence
+from parhelion.evaluation.shares import difference_of_shares, exchanged_shares, joint_influence
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -74,6 +74,7 @@ class Exceedances:
         self.p, self.q = (c / total for c, total in zip(self.content, self.totals, strict=True))
         joint = joint_influence(tail.comparison, cells, self.count)
         self.covariance = joint.mapped(difference_of_shares(self.p, self.q)).covariance()
+        self._assumed = joint.mapped(exchanged_shares(tail.comparison, self.p, self.q)).covariance()
         self._inner = joint.mapped(np.eye(2 * self.count + 2)).covariance()
         alone = all(int(np.bincount(group).max()) == 1 for group in tail.groups)
         self.counting = alone and all(bool(np.all(w >= 0)) for w in tail.weights)
@@ -102,7 +103,7 @@ class Exceedances:
         effective = effective_rows(bins @ self.content[0], bins @ self.squares[0]) * min(1.0, theirs / ours)
         merged = merge_bins(effective[:, None], _MERGE_ROWS)
         join = np.equal.outer(np.arange(merged.max() + 1), merged).astype(np.float64) @ bins
-        chi2 = shape_chi2(join @ (self.q - self.p), join @ self.covariance @ join.T)
+        chi2 = shape_chi2(join @ (self.q - self.p), join @ self._assumed @ join.T)
         first = np.flatnonzero(np.diff(merged, prepend=merged[0]))
         return chi2, edges[first]
 

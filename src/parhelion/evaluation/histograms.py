@@ -19,6 +19,7 @@ from parhelion.evaluation.registry import Metric
 from parhelion.evaluation.result import NAN, MetricResult, Quantity
 from parhelion.evaluation.shares import (
     difference_of_shares,
+    exchanged_shares,
     joint_influence,
     ratio_of_shares,
     shape_quantity,
@@ -78,9 +79,9 @@ def histograms(reference: Sample, generated: Sample, options: HistogramOptions, 
 
     The chi2 compares shapes (shares of the total weight) with the full covariance of weighted, normalised bins, paired
     rows included (``Cov = sum_g u_g u_g^T``, see `comparison`; for independent unit weights it is the multinomial
-    covariance); ndf is its rank. It uses bins joined to `min_effective` rows. Samples without a common bin differ in a
-    direction in which neither varies; it gets the variance of one effective row. Null of chi2/ndf: 1 with spread
-    sqrt(2 / ndf), p-value from the chi2 distribution.
+    covariance; for pairs that of random exchange); ndf is its rank. It uses bins joined to `min_effective` rows.
+    Samples without a common bin differ in a direction in which neither varies; it gets the variance of one effective
+    row. Null of chi2/ndf: 1 with spread sqrt(2 / ndf), p-value from the chi2 distribution.
 
     The other quantities have their null from random exchange of the two responses (paired) or random halves of each
     sample (not paired), see `comparison`; finite samples alone make all of them but `energy` positive. `separation`
@@ -148,10 +149,11 @@ def _one_field(
     joint = joint_influence(comparison, cells, count)
     fine = joint.mapped(difference_of_shares(p, q))
     covariance = fine.covariance()
+    assumed = joint.mapped(exchanged_shares(comparison, p, q)).covariance()
     merged = merge_bins(pooled_rows(np.column_stack([p_effective, q_effective])), options.min_effective)
     join = np.equal.outer(np.arange(merged.max() + 1), merged).astype(np.float64)
     # A single bin holds everything, and its variance is rounding.
-    chi2 = shape_chi2(join @ (q - p), join @ covariance @ join.T, one_row(w, v)) if len(join) > 1 else Chi2(0.0, 0)
+    chi2 = shape_chi2(join @ (q - p), join @ assumed @ join.T, one_row(w, v)) if len(join) > 1 else Chi2(0.0, 0)
 
     null = fine.null(options.replicas, rng)
     a, b = p, q

@@ -58,6 +58,19 @@ def difference_of_shares(p: FloatArray, q: FloatArray) -> FloatArray:
     return np.concatenate([one, one, -p[None, :], -q[None, :]])
 
 
+def exchanged_shares(comparison: Comparison, p: FloatArray, q: FloatArray) -> FloatArray:
+    """Map of the columns of `joint_influence` to q - p as it varies in the null, shape (2 B + 2, B).
+
+    With p and q for centres the covariance is that of the difference around its measured value, which is itself small
+    in the directions in which the difference happens to be large: a chi2 of B shares from n groups comes out too large
+    by a part B / n, as Hotelling's T^2 does. Pairs need no centre, since the weights of the two rows cancel; any
+    common one stands for that. Their covariance then is the same for all exchanges of responses, over which the mean of
+    the chi2 is its ndf exactly. Independent samples keep their own centres.
+    """
+    centre = 0.5 * (p + q)
+    return difference_of_shares(centre, centre) if comparison.paired else difference_of_shares(p, q)
+
+
 def ratio_of_shares(p: FloatArray, q: FloatArray) -> FloatArray:
     """Map of the columns of `joint_influence` to q / p by (dq - r dp) / p, shape (2 B + 2, B); 0 where p <= 0."""
     ratio = safe_ratio(q, p)

@@ -15,7 +15,7 @@ from parhelion.evaluation.null import difference_quantities
 from parhelion.evaluation.parts import parts_of
 from parhelion.evaluation.registry import Metric
 from parhelion.evaluation.result import NAN, MetricResult, Quantity
-from parhelion.evaluation.shares import difference_of_shares, joint_influence, shape_quantity, shares
+from parhelion.evaluation.shares import difference_of_shares, exchanged_shares, joint_influence, shape_quantity, shares
 from parhelion.sample import Sample
 
 FloatArray = npt.NDArray[np.float64]
@@ -162,12 +162,13 @@ def _one_part(
     count = len(codes)
     p, p_error, _ = shares(cells[0], count, comparison.reference.weight)
     q, q_error, _ = shares(cells[1], count, comparison.generated.weight)
-    influence = joint_influence(comparison, cells, count).mapped(difference_of_shares(p, q))
+    joint = joint_influence(comparison, cells, count)
+    influence = joint.mapped(difference_of_shares(p, q))
     difference = np.where(np.abs(q - p) > _ROUNDING, q - p, 0.0)
-    covariance = influence.covariance()
-    error = np.sqrt(np.diag(covariance))
+    error = influence.error()
+    assumed = joint.mapped(exchanged_shares(comparison, p, q)).covariance()
     # Samples without a common pattern differ in a direction in which neither varies.
-    chi2 = shape_chi2(difference, covariance, one_row(comparison.reference.weight, comparison.generated.weight))
+    chi2 = shape_chi2(difference, assumed, one_row(comparison.reference.weight, comparison.generated.weight))
     compared = difference_quantities(difference, error, influence.null(options.replicas, rng))
     return MetricResult(
         name=NAME,
