@@ -55,7 +55,7 @@ class DifferentialOptions:
     bins
         Number of bins if no edges are given.
     response_bins
-        Bins of the response within each bin of the condition for the chi2, of equal weight in the reference.
+        Bins of the response within each bin of the condition for the chi2, of equal weight in both samples together.
     min_rows
         Neighbouring bins are joined until each has this effective number of rows in both samples; bins of a category
         that have fewer are left out.
@@ -301,8 +301,11 @@ class _Shapes:
         for b in range(len(slices.labels)):
             rows = slices.ours == b, slices.theirs == b
             weights = [sample.weight[r] for sample, r in zip(samples, rows, strict=True)]
-            edges = histogram_edges(ours[rows[0]], weights[0], field, binning)
-            found = [np.searchsorted(edges, y[r], side="right") for y, r in zip((ours, theirs), rows, strict=True)]
+            values = [y[r] for y, r in zip((ours, theirs), rows, strict=True)]
+            # Edges of one sample would fit its fluctuations, which signed weights make large, and not the other's.
+            pooled = np.concatenate([w / np.sum(w) for w in weights])
+            edges = histogram_edges(np.concatenate(values), pooled, field, binning)
+            found = [np.searchsorted(edges, y, side="right") for y in values]
             effective = [shares(c, len(edges) + 1, w)[2] for c, w in zip(found, weights, strict=True)]
             merged = merge_bins(pooled_rows(np.column_stack(effective)), _MIN_CELL)
             least.append(one_row(*weights))
