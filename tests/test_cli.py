@@ -379,6 +379,15 @@ def test_init_writes_a_study_that_runs(folder: Path, parhelion: CommandLine) -> 
     assert not Path("x.yaml").exists()
 
 
+def test_init_takes_a_study(folder: Path, parhelion: CommandLine) -> None:
+    code, out, _ = parhelion("init", "toy.root", "--study", "rich", "-o", "mine.yaml")
+    assert code == 0
+    assert "mine.yaml: edit the lines marked CHOOSE, then: parhelion run mine.yaml" in out
+    assert parhelion("simulate", "ring", "-n", "20", "-o", "rings.h5", "-q")[0] == 0
+    assert "ready for parhelion run" in parhelion("init", "rings.h5", "--study", "rich", "-o", "rings.yaml")[1]
+    assert "there is no such study" in parhelion.refuse("init", "toy.root", "--study", "rihc", "-o", "x.yaml")
+
+
 def test_splot(folder: Path, parhelion: CommandLine) -> None:
     Path("mass.yaml").write_text(
         change(

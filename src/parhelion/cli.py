@@ -279,21 +279,26 @@ def inspect(
 def init(
     path: Annotated[Path, typer.Argument(help="A file with your data: ROOT, HDF5, Parquet, npz or CSV.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Study file to write.")] = Path("study.yaml"),
+    study: Annotated[
+        str | None, typer.Option("--study", help="Take this study, with your data in the place of its simulation.")
+    ] = None,
     tree: Tree = None,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
     as_json: Json = False,
 ) -> None:
-    """Write a commented study file from the columns of your data."""
+    """Write a commented study file from the columns of your data, or one of the studies for your data."""
+    from parhelion.adapted import adapted_study
     from parhelion.files import atomic_path
     from parhelion.template import study_template
 
     require_suffix(out, "--out", ".yaml", ".yml")
     require_new(out, overwrite)
-    text = study_template(path, tree, out)
+    text = study_template(path, tree, out) if study is None else adapted_study(study, path, tree, out)
     with atomic_path(out) as temporary:
         temporary.write_text(text, encoding="utf-8")
-    speaker(quiet, as_json)(f"{out}: edit the lines marked CHOOSE, then: parhelion run {out}")
+    edit = "edit the lines marked CHOOSE, then: " if "CHOOSE:" in text else "ready for "
+    speaker(quiet, as_json)(f"{out}: {edit}parhelion run {out}")
     if as_json:
         show({"file": str(out)})
 

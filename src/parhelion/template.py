@@ -98,7 +98,7 @@ def study_template(path: Path, tree: str | None, study: Path) -> str:
     selection = " and ".join(f"isfinite({n if _WORD.fullmatch(n) else f'`{n}`'})" for n in bad)
     return _TEMPLATE.format(
         path=" ".join(str(path).split()),
-        title=_quoted(path.stem.replace("_", " ")),
+        title=quoted(path.stem.replace("_", " ")),
         file=json.dumps(os.path.relpath(path.resolve(), study.resolve().parent)),
         tree=f"    tree: {json.dumps(tree)}\n"
         if tree
@@ -112,8 +112,8 @@ def study_template(path: Path, tree: str | None, study: Path) -> str:
         f"{_lines(extra, category=False)}"
         if extra
         else "",
-        skipped="".join(f"    # left out: {_quoted(n)} ({why})\n" for n, why in skipped.items()),
-        weight=f"    weight: {_quoted(weight.name)}\n"
+        skipped="".join(f"    # left out: {quoted(n)} ({why})\n" for n, why in skipped.items()),
+        weight=f"    weight: {quoted(weight.name)}\n"
         if weight
         else "    # weight: probe_sWeight      # signed weights are fine\n",
         event=_identity(ids),
@@ -160,7 +160,7 @@ def _reason(info: ColumnInfo) -> str:
 
 def _identity(ids: Sequence[_Column]) -> str:
     """The lines event_id and group: unique together makes an id, shared by several rows makes a group."""
-    names = [_quoted(c.name) for c in ids]
+    names = [quoted(c.name) for c in ids]
     listed = names[0] if len(names) == 1 else f"[{', '.join(names)}]"
     if not names:
         return "    # event_id: [runNumber, eventNumber]   # unique together; the row number if left out\n"
@@ -170,7 +170,8 @@ def _identity(ids: Sequence[_Column]) -> str:
     return f"    group: {listed}   # rows that share these are not independent\n"
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
+    """A name as YAML has it, in quotes where it would be read as something else."""
     plain = _WORD.fullmatch(name) and name.lower() not in _RESERVED
     return name if plain else json.dumps(name)
 
@@ -191,7 +192,7 @@ def _lines(columns: Sequence[_Column], *, category: bool) -> str:
             note = "   # in MeV? then: {unit: GeV, file_unit: MeV}"
         if column.bad_rows:
             note += f"   # NaN or infinity in {column.bad_rows} of the first rows"
-        lines.append(f"      {_quoted(info.name)}: {{{', '.join(options)}}}{note}\n")
+        lines.append(f"      {quoted(info.name)}: {{{', '.join(options)}}}{note}\n")
     return "".join(lines)
 
 

@@ -1,0 +1,86 @@
+"""A study with the user's files in the place of its simulation."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import yaml
+
+from parhelion import io
+from parhelion.config import load_study
+from parhelion.errors import ConfigError
+from parhelion.sample import Field
+from parhelion.sections import SimulatorSource
+from parhelion.template import quoted
+
+
+def adapted_study(study: str, path: Path, tree: str | None, out: Path) -> str:
+    """Text of a study that learns from a file instead of a simulation; all else, comments too, is as it was.
+
+    A file that Parhelion wrote says itself what its columns are. For another one the fields of the study's simulator
+    are written out, to be given their columns where these have other names.
+
+    Parameters
+    ----------
+    study
+        Name of a study that comes with the package, or path of one.
+    path
+        The user's file.
+    tree
+        Tree, if it has several.
+    out
+        Where the study file will be; the data's path is made relative to it.
+
+    Raises
+    ------
+    ConfigError
+        There is no such study, or its data do not come from a simulator.
+    DataError
+        The file cannot be read.
+    """
+    loaded = load_study(study)
+    source = loaded.config.data.train
+    if not isinstance(source, SimulatorSource):
+        msg = f"{study}: learns from files already; copy it and change data.train.files"
+        raise ConfigError(msg)
+    stored = io.stored_layout(path, tree=tree)
+    lines = [f"files: {json.dumps(os.path.relpath(path.resolve(), out.resolve().parent))}"]
+    if tree:
+        lines.append(f"tree: {json.dumps(tree)}")
+    if stored is None:
+        columns = ", ".join(column.name for column in io.columns(path, tree=tree))
+        lines += [
+            f"# CHOOSE: the file has the columns {columns}. For a field of another name or unit than its column:",
+            "#   px: {column: \"momentum[0]\", unit: GeV, file_unit: MeV}",
+        ]
+        schema = source.schema_of_rows
+        for role in ("condition", "response", "extra"):
+            fields = getattr(schema, role)
+            lines += [f"{role}:", *(f"  {quoted(f.name)}: {{{_options(f)}}}" for f in fields)] if fields else []
+    before, after = _around(loaded.text)
+    return before + "".join(f"    {line}\n" for line in lines) + after
+
+
+def _options(field: Field) -> str:
+    parts = [f"unit: {field.unit}"] if field.unit else []
+    if field.shape:
+        parts.append(f"shape: {list(field.shape)}")
+    if field.kind != "continuous":
+        parts.append(f"kind: {field.kind}")
+    if field.kind == "category":
+        values = ", ".join(f"{json.dumps(field.label_of(value))}: {value:g}" for value in field.values)
+        parts.append(f"values: {{{values}}}")
+    return ", ".join(parts)
+
+
+def _around(text: str) -> tuple[str, str]:
+    """What stands before and after the value of data.train, which begins on the key's line or below it."""
+    node = yaml.compose(text, Loader=yaml.SafeLoader)
+    for name in ("data", "train"):
+        key, node = next(pair for pair in node.value if pair[0].value == name)
+    last = node.end_mark.index
+    # A block's mark is where the next key begins, a value's in braces is at its end.
+    end = text.rfind("\n", 0, last) + 1 if not node.flow_style else text.find("\n", last) + 1
+    return text[: key.end_mark.index] + ":\n", text[end:]

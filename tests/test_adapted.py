@@ -1,0 +1,79 @@
+"""A shipped study that learns from the user's file instead of a simulation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from parhelion import io
+from parhelion.adapted import adapted_study
+from parhelion.config import load_study, shipped_studies
+from parhelion.data import load
+from parhelion.errors import ConfigError, DataError
+from parhelion.sections import FilesSource, SimulatorSource
+
+
+@pytest.fixture
+def showers(tmp_path: Path) -> Path:
+    io.write(load("ecal-electrons").take(slice(0, 20)), tmp_path / "showers.h5")
+    return tmp_path / "showers.h5"
+
+
+def adapted(study: str, path: Path, folder: Path) -> Path:
+    out = folder / "mine" / "study.yaml"
+    out.parent.mkdir(exist_ok=True)
+    out.write_text(adapted_study(study, path, None, out), encoding="utf-8")
+    return out
+
+
+def test_only_the_source_changes(showers, tmp_path):
+    study, mine = load_study("ecal"), load_study(adapted("ecal", showers, tmp_path))
+    source = mine.config.data.train
+    assert isinstance(source, FilesSource)
+    assert len(io.read(mine.folder / str(source.files), source.layout())) == 20
+    rest = mine.config.model_copy(update={"data": study.config.data})
+    assert rest == study.config
+    assert (mine.surrogate, mine.metrics, mine.requirements) == (study.surrogate, study.metrics, study.requirements)
+    assert mine.config.data.model_copy(update={"train": study.config.data.train}) == study.config.data
+    comments = [line.partition("#")[2] for line in study.text.splitlines()]
+    assert [line.partition("#")[2] for line in mine.text.splitlines() if "#" in line] == [c for c in comments if c]
+
+
+def test_a_foreign_file_is_given_the_fields_of_the_simulator(tmp_path):
+    sample = load("ecal-electrons").take(slice(0, 20))
+    with h5py.File(tmp_path / "theirs.h5", "w") as file:
+        file["energy"] = np.asarray(sample["energy"]) * 1000
+        file["p"] = np.stack([np.asarray(sample[name]) for name in ("px", "py", "pz")], axis=1)
+        file["x"], file["y"] = np.asarray(sample["x"]), np.asarray(sample["y"])
+    out = adapted("ecal", tmp_path / "theirs.h5", tmp_path)
+    text = out.read_text()
+    assert "# CHOOSE: the file has the columns energy, p, x, y." in text
+    for i, name in enumerate(("px", "py", "pz")):
+        text = text.replace(f"{name}: {{unit: GeV}}", f'{name}: {{column: "p[{i}]", unit: GeV}}')
+    text = text.replace("energy: {unit: GeV", "energy: {file_unit: MeV, unit: GeV")
+    out.write_text(text)
+    mine = load_study(out)
+    source = mine.config.data.train
+    assert isinstance(source, FilesSource)
+    read = io.read(mine.folder / str(source.files), source.layout())
+    for name in ("px", "pz", "y", "energy"):
+        np.testing.assert_allclose(read[name], sample[name], rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", shipped_studies())
+def test_each_study_with_a_simulator_can_be_adapted(name, showers, tmp_path):
+    if isinstance(load_study(name).config.data.train, SimulatorSource) and not load_study(name).config.replicas:
+        with h5py.File(tmp_path / "foreign.h5", "w") as file:
+            file["a"] = np.arange(9.0)
+        assert isinstance(load_study(adapted(name, tmp_path / "foreign.h5", tmp_path)).config.data.train, FilesSource)
+    elif name == "ecal-demo":
+        with pytest.raises(ConfigError, match="ecal-demo: learns from files already; copy it and change data"):
+            adapted(name, showers, tmp_path)
+
+
+def test_a_missing_file_is_one_sentence(tmp_path):
+    with pytest.raises(DataError, match=r"nothere\.h5: no such file"):
+        adapted("ecal", tmp_path / "nothere.h5", tmp_path)
