@@ -13,7 +13,7 @@ sWeight-like ones, a fifth of them negative. A line is one quantity of a metric'
 - p <= 0.05: share of toys, to be compared with the band that holds 99 % of binomial fluctuations about 0.05.
 - pull: mean and width over toys of (value - null) / null error; 0 and 1 are right, though a skewed statistic with few
   draws of its null comes near them only.
-- most common p: share of toys with the same p-value. Where it is above 0.1 the statistic takes few values, its
+- most common p: share of toys with the same p-value. Where it is above 0.05 the statistic takes few values, its
   p-values are conservative by construction, and "uniform" says nothing: such lines are marked discrete.
 - posterior has a toy of its own, exact draws for known parameters, and is the same whether paired or not.
 - refused: toys that the metric answered with an error, the first of which is printed.
@@ -186,8 +186,8 @@ def line(name: str, key: str, found: list[tuple[Any, ...]], band: tuple[float, f
         common = Counter(np.round(seen, 12).tolist()).most_common(1)[0][1] / len(seen)
         row.update({"uniform": f"{uniform:.3g}", "p <= 0.05": f"{share:.3f}", "most common p": f"{common:.2f}"})
         wrong = not band[0] <= share <= band[1] or uniform < 1e-3
-        row["verdict"] = "discrete" if common > 0.1 else ("CHECK" if wrong else "ok")
-        if common > 0.1 and share > band[1]:
+        row["verdict"] = "discrete" if common > 0.05 else ("CHECK" if wrong else "ok")
+        if common > 0.05 and share > band[1]:
             row["verdict"] = "discrete, CHECK"
     return row
 
