@@ -12,7 +12,7 @@ from sklearn.metrics import r2_score
 from parhelion.errors import ConfigError, DataError
 from parhelion.evaluation.learners import regressed_weight
 from parhelion.evaluation.train_on_generated import Task, TrainOnGeneratedOptions, train_on_generated
-from parhelion.evaluation.transfer import Examples, r_squared, transfer
+from parhelion.evaluation.transfer import Examples, _mean, _Scores, r_squared, transfer
 
 QUICK = {"trees": 12, "blocks": 3}
 SPECIES = TrainOnGeneratedOptions((Task("Type"),), sizes=(100,), **QUICK)
@@ -69,6 +69,18 @@ def test_a_noisy_teacher_is_worse_at_every_size():
     assert 0.35 < steps[-1].reference_reference.value < 0.5
     assert steps[-1].reverse_gap.value > 0.2
     assert np.isnan(steps[0].reverse_gap.value)
+
+
+def test_degrees_of_freedom_are_those_of_the_part_that_rules_the_error():
+    alike = np.tile([[0.1, -0.1, 0.2, -0.2]], (4, 1))
+    for fold_values, expected in (
+        # Models that differ, and test rows that hardly matter: two folds of four blocks, three degrees each.
+        ([0.0, 1.0, 2.0, 3.0], pytest.approx(6.0, rel=1e-3)),
+        # Models that do not differ: all of the error is that of the test rows.
+        ([0.5, 0.5, 0.5, 0.5], float("inf")),
+    ):
+        scores = _Scores(np.array(fold_values), 1e-3 * alike)
+        assert _mean([scores, scores]).degrees == expected
 
 
 def test_the_reference_teaches_itself_no_better(pid):

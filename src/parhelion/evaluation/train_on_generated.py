@@ -109,8 +109,9 @@ def train_on_generated(
 
     Errors: see `transfer`; blocks and test rows are crossed random effects, rows summed over groups. Null: two samples
     of one law teach, and are understood, equally well, so the gap is 0; its spread is that of reference blocks
-    against reference blocks. P-value of `gap`: one-sided, gap / error, by Student's t with the degrees of
-    freedom of the spread over blocks; of `reverse_gap`: two-sided and normal, which is one-sided for the distance.
+    against reference blocks. P-value of `gap`: one-sided, gap / error, by Student's t with as many degrees of
+    freedom as the error has, few where the spread over blocks rules it; of `reverse_gap`: two-sided and normal, which
+    is one-sided for the distance.
 
     Signed weights: losses with negative weights have no lower bound, so models are taught with the conditional mean of
     the weight given features and target, regressed by trees and cut at 0 (Borisyak & Kazeev, arXiv:1905.11719,
@@ -185,7 +186,7 @@ def _one_task(comparison: Comparison, task: Task, options: TrainOnGeneratedOptio
         on=f"{what} from {', '.join(task.features)}" if task.features else what,
         main="gap",
         quantities={
-            "gap": _quantity(last.gap, last.null_error, 2 * (options.blocks - 1)),
+            "gap": _quantity(last.gap, last.null_error),
             "reverse_gap": _distance(last.reverse_gap),
         },
         details={
@@ -249,9 +250,9 @@ def _examples(
     return Examples(chosen.features, (chosen.target == codes[0]).astype(np.float64), chosen.weight, chosen.group)
 
 
-def _quantity(found: Measured, null_error: float, degrees: int) -> Quantity:
+def _quantity(found: Measured, null_error: float) -> Quantity:
     # Equal samples make equal models, and nothing can vary.
-    p_value = float(t.sf(found.value / found.error, degrees)) if found.error > 0 else float(found.value <= 0)
+    p_value = float(t.sf(found.value / found.error, found.degrees)) if found.error > 0 else float(found.value <= 0)
     return Quantity(found.value, found.error, 0.0, null_error, p_value)
 
 

@@ -59,10 +59,19 @@ class Examples:
 
 @dataclass(frozen=True)
 class Measured:
-    """A number with its standard error."""
+    """A number with its standard error.
+
+    Attributes
+    ----------
+    value, error
+        The number and its error.
+    degrees
+        Degrees of freedom of the squared error: few where it comes from the spread over a few blocks.
+    """
 
     value: float
     error: float
+    degrees: float = float("inf")
 
 
 _UNKNOWN = Measured(float("nan"), float("nan"))
@@ -261,19 +270,26 @@ class _Scores:
         even, odd = slice(0, 2 * pairs, 2), slice(1, 2 * pairs, 2)
         return _Scores(self.value[even] - self.value[odd], self.influence[even] - self.influence[odd])
 
-    def variance(self) -> float:
-        """Variance of the mean over blocks, as of one of several folds whose mean is taken."""
+    def variance(self) -> tuple[float, float]:
+        """Variance of the mean over blocks, as of one of several folds whose mean is taken, and its own variance.
+
+        The latter is that of the spread over blocks; the part of the test rows comes from many.
+        """
         count = len(self.value)
         tests = float(np.sum(self.influence.mean(axis=0) ** 2))
         together = float(np.sum(np.var(self.influence, axis=0, ddof=1))) / count if count > 1 else tests
-        teachers = max(float(np.var(self.value, ddof=1)) / count - together, 0.0) if count > 1 else 0.0
-        return tests + _SHARED_FOLDS * min(together, tests) + teachers
+        blocks = float(np.var(self.value, ddof=1)) / count if count > 1 else 0.0
+        teachers = max(blocks - together, 0.0)
+        own = 2 * blocks**2 / (count - 1) if teachers > 0 else 0.0
+        return tests + _SHARED_FOLDS * min(together, tests) + teachers, own
 
 
 def _mean(folds: list[_Scores]) -> Measured:
-    """Mean over folds and blocks."""
+    """Mean over folds and blocks; degrees of freedom by Satterthwaite (Biometrics Bulletin 2 (1946) 110)."""
     value = float(np.mean([scores.value.mean() for scores in folds]))
-    return Measured(value, float(np.sqrt(sum(scores.variance() for scores in folds))) / len(folds))
+    total, own = np.sum([scores.variance() for scores in folds], axis=0)
+    degrees = 2 * float(total) ** 2 / float(own) if own > 0 else float("inf")
+    return Measured(value, float(np.sqrt(total)) / len(folds), degrees)
 
 
 def _mean_difference(first: list[_Scores], second: list[_Scores]) -> Measured:
