@@ -14,7 +14,7 @@ from parhelion.errors import ConfigError, DataError
 from parhelion.sample import Field, Sample, Schema
 from parhelion.surrogates import Cascade, CodecConfig, Draws
 from parhelion.surrogates.cascade import CascadeConfig
-from parhelion.surrogates.cascade.pyramid import Pyramid
+from parhelion.surrogates.cascade.pyramid import PAD, Pyramid
 from parhelion.surrogates.cascade.splitter import Mixture, choose
 
 TOY = ShowerToy()
@@ -22,7 +22,7 @@ TOY = ShowerToy()
 
 def cascade(sample: Sample | None = None, **options) -> Cascade:
     codec = CodecConfig.model_validate({"response": [], "knots": 0, **TOY.codec, **options.pop("codec", {})})
-    small = {"core_width": 8, "width": 8, "components": 2, **options}
+    small = {"core_width": 8, "ring_width": 8, "width": 8, "components": 2, **options}
     sample = TOY.sample(300) if sample is None else sample
     made = Cascade(sample.schema, CascadeConfig.model_validate({"codec": codec, **small}))
     made.prepare(sample, seed=1)
@@ -69,6 +69,25 @@ def test_a_block_sees_of_the_finer_map_only_what_is_divided_before_it():
             divided |= set(phase.parts.flatten().tolist())
 
 
+def test_blocks_outside_the_middle_are_seen_from_the_centre():
+    pyramid = Pyramid(30, 30)
+    for k, level in enumerate(pyramid.levels):
+        away = (torch.arange(2 * level.size + 2 * PAD) - PAD + 0.5 - level.size) ** 2
+        distance = (away[:, None] + away[None, :]).flatten()
+        for phase in level.phases:
+            if not phase.central:
+                parts = distance[phase.parts - pyramid.stride(k)]
+                assert (parts.diff(dim=1) >= 0).all()
+                assert (parts[:, 0] < parts[:, 1]).all()
+                assert (parts[:, 1:3] < parts[:, 3:]).all()
+
+
+def test_the_ring_is_the_twelve_blocks_around_the_middle():
+    for level in Pyramid(30, 30).levels:
+        found = [len(phase) for phase in level.phases if phase.ring]
+        assert found == ([6, 6] if level.size >= 4 else [])
+
+
 def test_cells_sum_to_the_total_that_was_modelled(made):
     condition, z = torch.as_tensor(TOY.condition(200, 2)), noise(made, 200)
     total = made.sample(condition, z).sum(dim=1)
@@ -77,6 +96,15 @@ def test_cells_sum_to_the_total_that_was_modelled(made):
     cells = made.sample(condition, other)
     torch.testing.assert_close(cells.sum(dim=1), total, rtol=1e-5, atol=0)
     assert not torch.equal(cells, made.sample(condition, z))
+
+
+def test_answers_can_be_learned_from(made):
+    # A tensor of inference mode would be refused here.
+    cells = made.sample(torch.as_tensor(TOY.condition(5, 2)), noise(made, 5))
+    factor = torch.ones(1, requires_grad=True)
+    (factor * cells).sum().backward()
+    assert not cells.is_inference()
+    torch.testing.assert_close(factor.grad, cells.sum()[None])
 
 
 def test_mirrored_and_exchanged_particles_give_mirrored_and_exchanged_showers(made):

@@ -23,7 +23,10 @@ ROWS = 400
 TOY = ShowerToy()
 # Options of small networks, one test case each; a family of other fields names a toy of its own in TOYS.
 SMALL: dict[str, list[dict[str, Any]]] = {
-    "cascade": [{"core_width": 8, "width": 8, "components": 2}, {"core_width": 8, "width": 8, "symmetric": False}],
+    "cascade": [
+        {"core_width": 8, "ring_width": 8, "width": 8, "components": 2},
+        {"core_width": 8, "width": 8, "symmetric": False},
+    ],
     "image_gan": [
         {
             "generator": {"latent": 6, "channels": [8, 6, 4]},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -20,7 +21,9 @@ class Phase:
     """Blocks of one level that are divided together, by the same network, B of them.
 
     The four blocks in the middle, where most energy is, are divided one after the other, each by a network of its own;
-    then the others, in two turns as the two colours of a chessboard.
+    then the ring of blocks around them, then all others, each in two turns as the two colours of a chessboard.
+    What a block outside the middle sees, and its parts, are listed as seen from the centre: first inward, then outward,
+    along the axis on which the block is farther out, then likewise along the other.
 
     Indices point into flat padded maps side by side: that of the level, (size + 2 PAD)^2 entries, and the next finer,
     (2 size + 2 PAD)^2.
@@ -31,17 +34,20 @@ class Phase:
         The block itself, its neighbours, and parts of neighbours that are divided before it, shape (B, S). Index
         0, a corner that is always 0, stands for parts that are not.
     parts
-        Its own four parts, (0, 0), (0, 1), (1, 0), (1, 1), shape (B, 4).
+        Its own four parts, (0, 0), (0, 1), (1, 0), (1, 1), shape (B, 4); (0, 0) is the innermost.
     inside
         Which of these lie on the grid, shape (B, 4), bool.
     central
         It is one of the four blocks in the middle; B is 1.
+    ring
+        The blocks touch those in the middle.
     """
 
     see: Tensor
     parts: Tensor
     inside: Tensor
     central: bool
+    ring: bool
 
     def __len__(self) -> int:
         """Number of blocks."""
@@ -90,18 +96,20 @@ class Pyramid:
         scale = 2 ** (self.depth - k - 1)
         occupied = grid.reshape(2 * size, scale, 2 * size, scale).any(dim=3).any(dim=1)
         blocks = occupied.reshape(size, 2, size, 2).any(dim=3).any(dim=1)
-        near = torch.arange(size)
-        near = (near >= size // 2 - 1) & (near <= size // 2)
-        core = near[:, None] & near[None, :]
+        core, around = _middle(size, 1), _middle(size, 2)
         colour = (torch.arange(size)[:, None] + torch.arange(size)[None, :]) % 2
-        turns = [(core & _parity(size, i)[:, None] & _parity(size, j)[None, :], True) for i, j in CORNERS]
-        turns += [(~core & (colour == c), False) for c in (0, 1)]
+        turns = [(core & _parity(size, i)[:, None] & _parity(size, j)[None, :], True, False) for i, j in CORNERS]
+        turns += [
+            (part & (colour == c), False, ring)
+            for part, ring in ((around & ~core, True), (~around, False))
+            for c in (0, 1)
+        ]
         phases: list[Phase] = []
         done: set[tuple[int, int]] = set()
-        for mask, central in turns:
+        for mask, central, ring in turns:
             here = [(int(i), int(j)) for i, j in torch.nonzero(mask & blocks)]
             if here:
-                phases.append(_phase(size, here, done, occupied, central))
+                phases.append(_phase(size, here, done, occupied, central=central, ring=ring))
                 done |= set(here)
         low = max(0, size - WHOLE) // 2
         centre = self._flat(k)[low : size - low, low : size - low].reshape(-1)
@@ -126,8 +134,15 @@ def _parity(size: int, odd: int) -> Tensor:
     return torch.arange(size) % 2 == odd
 
 
+def _middle(size: int, reach: int) -> Tensor:
+    """Which entries of a square lie within so many rows and columns of its centre, shape (size, size)."""
+    near = torch.arange(size)
+    near = (near >= size // 2 - reach) & (near < size // 2 + reach)
+    return near[:, None] & near[None, :]
+
+
 def _phase(
-    size: int, here: list[tuple[int, int]], done: set[tuple[int, int]], occupied: Tensor, central: bool
+    size: int, here: list[tuple[int, int]], done: set[tuple[int, int]], occupied: Tensor, *, central: bool, ring: bool
 ) -> Phase:
     fine = (size + 2 * PAD) ** 2
 
@@ -135,27 +150,49 @@ def _phase(
         return (row + PAD) * (width + 2 * PAD) + column + PAD
 
     # Far blocks see the four neighbours beside them, and of those that are divided the parts that touch.
-    steps = [(a, b) for a in (-1, 0, 1) for b in (-1, 0, 1) if (a, b) != (0, 0) and (central or a * b == 0)]
+    wide = central or ring
+    steps = [(a, b) for a in (-1, 0, 1) for b in (-1, 0, 1) if (a, b) != (0, 0) and (wide or a * b == 0)]
     reach = 2 if central else 1
     beside = [
         (a, b)
         for a in range(-reach, 2 + reach)
         for b in range(-reach, 2 + reach)
-        if (a // 2, b // 2) != (0, 0) and (central or a // 2 * (b // 2) == 0)
+        if (a // 2, b // 2) != (0, 0) and (wide or a // 2 * (b // 2) == 0)
     ]
     see: list[list[int]] = []
+    parts: list[list[tuple[int, int]]] = []
     for i, j in here:
+        turned = (lambda a, b: (a, b)) if central else _outward(2 * i + 1 - size, 2 * j + 1 - size)
+        # Twice the distance of a neighbour's centre, and of a part's, from the block's: odd for parts.
+        coarse = [turned(2 * a, 2 * b) for a, b in steps]
+        touching = [turned(2 * a - 1, 2 * b - 1) for a, b in beside]
         known = [
-            fine + flat(2 * i + a, 2 * j + b, 2 * size) if (i + a // 2, j + b // 2) in done else 0 for a, b in beside
+            fine + flat(2 * i + (a + 1) // 2, 2 * j + (b + 1) // 2, 2 * size)
+            if (i + (a + 1) // 4, j + (b + 1) // 4) in done
+            else 0
+            for a, b in touching
         ]
-        see.append([flat(i, j, size), *(flat(i + a, j + b, size) for a, b in steps), *known])
+        see.append([flat(i, j, size), *(flat(i + a // 2, j + b // 2, size) for a, b in coarse), *known])
+        own = [turned(2 * a - 1, 2 * b - 1) for a in (0, 1) for b in (0, 1)]
+        parts.append([(2 * i + (a + 1) // 2, 2 * j + (b + 1) // 2) for a, b in own])
     index = torch.tensor(see)
     # What no block of the phase sees is left out.
     index = index[:, (index > 0).any(dim=0)]
-    parts = [[(2 * i + a, 2 * j + b) for a in (0, 1) for b in (0, 1)] for i, j in here]
     return Phase(
         see=index,
         parts=torch.tensor([[fine + flat(a, b, 2 * size) for a, b in four] for four in parts]),
         inside=torch.tensor([[bool(occupied[a, b]) for a, b in four] for four in parts]),
         central=central,
+        ring=ring,
     )
+
+
+def _outward(row: int, column: int) -> Callable[[int, int], tuple[int, int]]:
+    """How steps along a block's farther and nearer axis, away from the centre, are steps along rows and columns.
+
+    The block lies `row` and `column` from the centre.
+    """
+    down, right = (1 if row > 0 else -1), (1 if column > 0 else -1)
+    if abs(column) > abs(row):
+        return lambda a, b: (down * b, right * a)
+    return lambda a, b: (down * a, right * b)

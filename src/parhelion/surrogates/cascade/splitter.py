@@ -161,7 +161,7 @@ class Splitter(nn.Module):
         self.near = nn.Linear(phase.see.shape[1], width)
         self.place = nn.Parameter(0.1 * torch.randn(blocks, width))
         # The many blocks with little energy do with a layer less.
-        self.inner = nn.Linear(width, width) if phase.central else None
+        self.inner = nn.Linear(width, width) if phase.central or phase.ring else None
         self.heads = nn.Linear(width, len(PATTERNS) + width)
         self.embed = nn.Parameter(0.1 * torch.randn(len(PATTERNS), width))
         self.mixture = Mixture(width, 3, components)
