@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.linalg import cho_factor, cho_solve
 from scipy.special import expit
-from scipy.stats import gamma, norm
+from scipy.stats import t as student
 
 from parhelion.errors import ConfigError, DataError
 from parhelion.evaluation.features import Features
@@ -31,7 +31,6 @@ _STEPS, _TOLERANCE = 200, 1e-6
 _NEWTON_AFTER, _LEAST_STEP = 40, 1e-6
 _NULL_DIRECTION = 1e-10
 _CURVE_BINS = 40
-_TINY = 1e-280
 # Each needs its own regression of the weights.
 _SIGNED_TOYS = 30
 _LEAST_ROWS, _LEAST_CENTRES, _CONSTANT = 50, 100, 1e-3
@@ -194,7 +193,8 @@ def nplm(reference: Sample, generated: Sample, options: NplmOptions, *, seed: in
 
     The fit sees all rows, and t is evaluated on the same ones, so its null is not zero: labels are exchanged at random
     by group (the two rows of one condition where samples are paired), and the fit is repeated. The statistic in the
-    null is a scaled chi2, fitted to mean and variance of the toys; p-value and `z` are its upper tail. The p-value by
+    null is a scaled chi2, whose cube root is normal; `z` is that of t less the mean over the toys, in units of their
+    spread, and the p-value the upper tail of Student's t, since so few toys know their spread no better. The p-value by
     counting toys stands in the details.
 
     `t` grows in proportion to the rows once the samples differ; a bound on it holds for the rows that the details
@@ -217,7 +217,7 @@ def nplm(reference: Sample, generated: Sample, options: NplmOptions, *, seed: in
     Returns
     -------
     list of MetricResult
-        One result with quantities `t` (main) and `z` (normal significance against the null, one-sided). Details:
+        One result with quantities `t` (main) and `z` (deviation from the null in standard deviations). Details:
         ``features``, ``used`` (rows of each sample), ``thinned``, ``width``, ``centres``, ``toys`` (t of each),
         ``ndf`` and ``scale`` of the chi2, ``counted_p``, ``ratio`` with ``edges`` of f and shares and errors of
         both samples, and ``excess`` and ``deficit``: rows of either sample where f is in its highest (generated
@@ -298,24 +298,22 @@ def _quantities(t: float, toys: FloatArray) -> tuple[dict[str, Quantity], float,
         none = Quantity(t, 0.0, mean, 0.0, 1.0 if t <= mean + 1e-9 else 1.0 / (1 + len(toys)))
         return {"t": none, "z": Quantity(0.0, 0.0, 0.0, 0.0, none.p_value)}, 0.0, 0.0
     ndf, scale = 2.0 * mean**2 / variance, variance / (2.0 * mean)
-    p = float(gamma.sf(max(t, 0.0), ndf / 2.0, scale=2.0 * scale))
-    z = float(norm.isf(p)) if _TINY < p < 1.0 else _cube_root(t / scale, ndf)
+    # The cube root of a chi2 is normal (Wilson & Hilferty 1931), so one more draw from the null is a Student's t.
+    roots, degrees = np.cbrt(toys), len(toys) - 1
+    width = float(np.std(roots, ddof=1) * np.sqrt(1 + 1 / len(toys)))
+    z = float(np.cbrt(t) - np.mean(roots)) / width
+    p = float(student.sf(z, degrees))
     spread = float(np.sqrt(variance))
+    slope = 1 / (3 * float(np.cbrt(max(t, mean))) ** 2 * width)
     error = float(np.sqrt(variance + 4.0 * scale * max(t - mean, 0.0)))
     return (
         {
             "t": Quantity(t, error, mean, spread, p),
-            "z": Quantity(z, error / spread, 0.0, 1.0, p),
+            "z": Quantity(z, error * slope, 0.0, float(np.sqrt(degrees / (degrees - 2))), p),
         },
         ndf,
         scale,
     )
-
-
-def _cube_root(chi2: float, ndf: float) -> float:
-    """Normal deviate of a chi2 (Wilson & Hilferty 1931), finite where the tail is below the smallest float."""
-    spread = 2.0 / (9.0 * ndf)
-    return float((np.cbrt(max(chi2, 0.0) / ndf) - (1.0 - spread)) / np.sqrt(spread))
 
 
 def _kernel(a: FloatArray, b: FloatArray, width: float) -> FloatArray:
