@@ -62,14 +62,16 @@ def test_ties_atoms_and_differences(random, width, differences):
     assert 0.05 < np.mean(got[:, 1] == 1.5) < 0.4
 
 
-@pytest.mark.parametrize("steps", [0, 2])
-def test_a_folded_chain_answers_as_its_student(steps):
-    sample = structured(3, random=False)
-    codec = {"structure": {"thresholds": {"P": [9.3]}}, "knots": 4}
+@pytest.mark.parametrize(("steps", "knots", "plain"), [(0, 3, False), (2, 3, False), (1, 0, True)])
+def test_a_folded_chain_answers_as_its_student(steps, knots, plain):
+    """Plain: one condition, no category, no ramps, no structure."""
+    sample = structured(3, random=False, columns=1 if plain else 2)
+    structure = {"ties": False, "atoms": False} if plain else {"thresholds": {"P": [9.3]}}
+    codec = {"structure": structure, "knots": 0 if plain else 4}
     config = {"map": "spline_chain", "layers": 1, "bins": 4, "width": 8, "depth": 1, "codec": codec}
     flow = SURROGATES["flow"](sample.schema, SURROGATES["flow"].Config.model_validate(config))
     flow.prepare(sample, seed=1)
-    options = {"map": "quantiles", "width": 8, "blocks": 2, "knots": 3, "pieces": 4, "functions": 5, "steps": steps}
+    options = {"map": "quantiles", "width": 8, "blocks": 2, "knots": knots, "pieces": 4, "functions": 5, "steps": steps}
     student = Student(sample.schema, Student.Config.model_validate(options))
     student.learn_from(flow, seed=2)
     with torch.no_grad():
@@ -78,6 +80,7 @@ def test_a_folded_chain_answers_as_its_student(steps):
     got, expected = answers(student.eval(), sample)
     np.testing.assert_allclose(got, expected, rtol=5e-4, atol=5e-4)
     assert np.array_equal(got[:, 0] == got[:, 1], expected[:, 0] == expected[:, 1])
+    assert np.any(got[:, 0] == got[:, 1]) != plain
 
 
 def test_a_step_of_the_condition_is_followed_in_double_precision():
