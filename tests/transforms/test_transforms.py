@@ -278,3 +278,17 @@ def test_logit_names_the_row_out_of_bounds():
     active = np.ones((5, 2), dtype=bool)
     active[3, 1] = False
     transform.fit(x, np.ones(5), active)
+
+
+def test_the_inverse_of_quantiles_ends_where_no_sample_reaches():
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(5000, 2)) * [1.0, 40.0]
+    transform = TRANSFORMS["quantile"](2)
+    transform.fit(x, np.ones(5000))
+    far = transform.inverse(torch.tensor([[1e30, -1e30], [torch.inf, -torch.inf], [7.0, -7.0]]))
+    assert torch.isfinite(far).all()
+    assert torch.equal(far[0], far[1])
+    # Ten times as far beyond the ends of what was seen as these lie apart.
+    low, high = torch.as_tensor(x.min(axis=0)), torch.as_tensor(x.max(axis=0))
+    assert high[0] < far[0, 0] <= high[0] + 10.001 * (high - low)[0]
+    assert low[1] > far[0, 1] >= low[1] - 10.001 * (high - low)[1]

@@ -238,14 +238,16 @@ UNUSED static void add(float *y, const float *x, int width)
     for (int j = 0; j < width / LANES; j++) ((vec *)y)[j] += ((const vec *)x)[j];
 }
 
-/* Piecewise-linear map through (from, to) with evenly spaced `from`; linear beyond the ends. */
+/* Piecewise-linear map through (from, to) with evenly spaced `from`; linear beyond the ends, up to 10 of their distances. */
 UNUSED static float interpolate(float y, const float *from, const float *to, int knots)
 {
     const float place = (y - from[0]) / (from[knots - 1] - from[0]) * (float)(knots - 1);
+    const float far = 10.0f * (to[knots - 1] - to[0]), lowest = to[0] - far, highest = to[knots - 1] + far;
     int k = place > 0.0f ? (place < (float)(knots - 2) ? (int)place : knots - 2) : 0;
     while (k > 0 && y < from[k]) k--;
     while (k < knots - 2 && y >= from[k + 1]) k++;
-    return to[k] + (to[k + 1] - to[k]) / (from[k + 1] - from[k]) * (y - from[k]);
+    const float x = to[k] + (to[k + 1] - to[k]) / (from[k + 1] - from[k]) * (y - from[k]);
+    return x < lowest ? lowest : x > highest ? highest : x;
 }
 """
 

@@ -94,6 +94,8 @@ class _Lookup(nn.Module):
     start: Tensor
     rise: Tensor
     column: Tensor
+    lowest: Tensor
+    highest: Tensor
 
     def __init__(self, quantile: Quantile) -> None:
         super().__init__()
@@ -108,13 +110,15 @@ class _Lookup(nn.Module):
         self.register_buffer("start", start.flatten().to(torch.float32))
         self.register_buffer("rise", rise.flatten().to(torch.float32))
         self.register_buffer("column", (quantile.knots - 1) * torch.arange(len(first)))
+        for name, end in zip(("lowest", "highest"), quantile.ends, strict=True):
+            self.register_buffer(name, end.clone())
 
     def forward(self, y: Tensor) -> Tensor:
         # Places between knots, which are at whole numbers.
         place = y if self.folded else y * self.density + self.offset
         # Cut as an integer: a NaN must not leave the table. Where rounding towards 0 is not down, 0 is the answer.
         table = place.to(torch.long).clamp(0, self.last) + self.column
-        return self.start[table] + self.rise[table] * place
+        return torch.maximum(torch.minimum(self.start[table] + self.rise[table] * place, self.highest), self.lowest)
 
 
 class _Ties(nn.Module):

@@ -11,6 +11,9 @@ from torch import Tensor
 
 from parhelion.transforms.base import BoolArray, FloatArray, Transform
 
+# Where the inverse ends, in distances between the outermost points.
+_FAR = 10.0
+
 
 def monotone_distribution(values: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Support points and distribution function of signed-weighted values.
@@ -46,7 +49,8 @@ class Quantile(Transform):
     """Map each column to a standard normal through its weighted quantiles (rank-Gauss).
 
     A piecewise-linear, strictly increasing map through `knots` points placed at equal steps of the *normal* variable,
-    so that the tails are resolved as well as the core; beyond the outermost points it goes on linearly.
+    so that the tails are resolved as well as the core; beyond the outermost points it goes on linearly. The inverse ends
+    ten times as far beyond them as they lie apart: a network that errs gives a far number there, and no infinite one.
     """
 
     kind: ClassVar[str] = "quantile"
@@ -91,6 +95,13 @@ class Quantile(Transform):
             self.x_knots[j] = torch.as_tensor(_increasing(points))
             self.y_knots[j] = torch.as_tensor(y)
 
+    @property
+    def ends(self) -> tuple[Tensor, Tensor]:
+        """Least and largest number that the inverse gives, shape (width,) each."""
+        first, last = self.x_knots[:, 0], self.x_knots[:, -1]
+        far = _FAR * (last - first)
+        return first - far, last + far
+
     def forward(self, x: Tensor) -> Tensor:
         """Physical to normal, shape (n, width)."""
         return _interpolate(x, self.x_knots, self.y_knots)[0]
@@ -103,7 +114,8 @@ class Quantile(Transform):
         index = torch.floor(place).long().clamp(0, self.knots - 2)
         table = index + (self.knots - 1) * torch.arange(self.width, device=y.device)
         start, end = self.x_knots[:, :-1], self.x_knots[:, 1:]
-        return start.flatten()[table] + (end - start).flatten()[table] * (place - index)
+        x = start.flatten()[table] + (end - start).flatten()[table] * (place - index)
+        return torch.maximum(torch.minimum(x, self.ends[1]), self.ends[0])
 
     def log_det(self, x: Tensor) -> Tensor:
         """Logarithm of the local slope."""
