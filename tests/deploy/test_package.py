@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import subprocess
 import sys
@@ -247,3 +248,12 @@ def test_the_runtime_needs_numpy_and_onnxruntime_alone():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_surrogate_that_answers_with_nan_is_refused(trained, tmp_path):
+    broken = copy.deepcopy(trained)
+    with torch.no_grad():
+        next(p for p in broken.generator.parameters() if p.ndim == 1)[0] = torch.nan
+    with pytest.raises(DataError, match=r"cannot be exported: its answers to \d+ of 2\d\d\d conditions .* infinity"):
+        export(broken, tmp_path / "x.onnx", rows=2000)
+    assert not list(tmp_path.iterdir())

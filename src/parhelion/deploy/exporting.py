@@ -227,6 +227,13 @@ def _scale(model: SurrogateModel, condition: Any) -> np.ndarray[Any, np.dtype[np
     """Unit of each number of the response: its spread, or what stands for one where it has none."""
     noise = model.noise(GOLDEN_SEED, np.arange(len(condition)))
     response = model.respond(condition, noise).astype(np.float64)
+    odd = int(np.sum(~np.isfinite(response).all(axis=1)))
+    if odd:
+        msg = (
+            f"this {model.surrogate.kind} surrogate cannot be exported: its answers to {odd} of {len(condition)} "
+            "conditions in its domain have NaN or infinity; train it again, for less long or more gently"
+        )
+        raise DataError(msg)
     spread = response.std(axis=0)
     typical = float(spread[spread > 0].mean()) if (spread > 0).any() else 1.0
     scale: np.ndarray[Any, np.dtype[np.float64]] = np.maximum(spread, 1e-3 * typical)
