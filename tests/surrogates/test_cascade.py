@@ -10,6 +10,7 @@ import torch
 from scipy.stats import kstest
 from shower_toys import THRESHOLD, ShowerToy
 
+from parhelion.deploy.trial import Trial
 from parhelion.errors import ConfigError, DataError
 from parhelion.sample import Field, Sample, Schema
 from parhelion.surrogates import Cascade, CodecConfig, Draws
@@ -259,3 +260,11 @@ def test_options_that_do_not_fit_are_refused():
         cascade(with_cells(sample, energy.reshape(-1, 4, 3, 3), deep))
     with pytest.raises(ConfigError, match="directions: q is no such field"):
         cascade(sample, codec={"directions": [["px", "py", "q"]]})
+
+
+def test_a_package_may_choose_otherwise_in_few_rows_only(made):
+    assert 0 < made.undecided <= 0.01
+    trial = Trial(rows=10_000, edge_rows=0, largest=0.0, beyond=0.003, p_values={})
+    trial.require("the graph", made.undecided)
+    with pytest.raises(DataError, match=r"in 0\.30% of 10,000 rows \(allowed 0\.01% beyond"):
+        trial.require("the graph")

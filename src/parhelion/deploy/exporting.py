@@ -138,7 +138,7 @@ def export(
     with atomic_path(path) as temporary:
         temporary.write_bytes(_pack(graph, made, golden))
         trial = try_package(Package.load(temporary), model, condition, edge_conditions(surrogate), seed=seed)
-        trial.require(f"{Path(path).name}: the exported graph of this {surrogate.kind} surrogate")
+        trial.require(f"{Path(path).name}: the exported graph of this {surrogate.kind} surrogate", surrogate.undecided)
         made["verification"] = trial.to_dict()
         temporary.write_bytes(_pack(graph, made, golden))
         Package.load(temporary).verify()

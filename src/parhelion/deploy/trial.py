@@ -50,7 +50,7 @@ class Trial:
     """
 
     RELATIVE: ClassVar[float] = 1e-3
-    ROWS_BEYOND: ClassVar[float] = 1e-4
+    ROWS_BEYOND: ClassVar[float] = Surrogate.undecided
     LEAST_P: ClassVar[float] = 1e-5
 
     rows: int
@@ -63,18 +63,25 @@ class Trial:
         """Plain data."""
         return asdict(self)
 
-    def require(self, what: str) -> None:
+    def require(self, what: str, allowed: float = ROWS_BEYOND) -> None:
         """Refuse a graph that does not answer as it must.
+
+        Parameters
+        ----------
+        what
+            Name of the graph, for the message.
+        allowed
+            Largest share of rows beyond the tolerance (see `Surrogate.undecided`).
 
         Raises
         ------
         DataError
             Too many rows are beyond the tolerance, or a test tells the samples apart.
         """
-        if not self.beyond <= self.ROWS_BEYOND:
+        if not self.beyond <= allowed:
             msg = (
                 f"{what} answers otherwise than the surrogate in {self.beyond:.2%} of {self.rows + self.edge_rows:,} "
-                f"rows (allowed {self.ROWS_BEYOND:.2%} beyond {self.RELATIVE:g} of the spread); nothing was written"
+                f"rows (allowed {allowed:.2%} beyond {self.RELATIVE:g} of the spread); nothing was written"
             )
             raise DataError(msg)
         low = {name: p for name, p in self.p_values.items() if not p >= self.LEAST_P}
@@ -133,8 +140,9 @@ def edge_conditions(surrogate: Surrogate) -> FloatArray:
 def golden_block(model: SurrogateModel, edges: FloatArray, condition: FloatArray, scale: FloatArray) -> Golden:
     """Rows for the file: edges first, then ordinary ones; fewer where a row is wide.
 
-    Rows whose answer changes by more than the tolerance when the noise moves by a few units of its last place lie at
-    the edge of a discrete choice and prove nothing; others take their place.
+    Rows whose answer changes by more than the tolerance when the noise moves by some ten units of its last place, as much
+    as the rounding of a network's sums may, lie at the edge of a discrete choice and prove nothing; others take their
+    place.
     """
     width = model.noise_width + model.schema.response_width + model.schema.condition_width
     wanted = int(np.clip(_GOLDEN_NUMBERS // width, 4, _GOLDEN_ROWS))
@@ -143,7 +151,7 @@ def golden_block(model: SurrogateModel, edges: FloatArray, condition: FloatArray
     noise = model.noise(GOLDEN_SEED, event_id)
     response = model.respond(tried, noise)
     sure = np.ones(len(tried), dtype=bool)
-    for factor in (1.0 - 4e-7, 1.0 + 4e-7):
+    for factor in (1.0 - 4e-6, 1.0 + 4e-6):
         moved = model.respond(tried, (noise * np.float32(factor)).astype(np.float32))
         sure &= (np.abs(moved - response) <= 0.5 * Trial.RELATIVE * (scale + np.abs(response))).all(axis=1)
     kept = np.flatnonzero(sure)[:wanted]

@@ -123,6 +123,8 @@ class Surrogate(nn.Module, ABC):
     has_density: ClassVar[bool] = False
     # Responses are energies of cells, fields with a shape.
     images: ClassVar[bool] = False
+    # Share of rows in which the rounding of another program's sums may change a discrete choice, and so the response.
+    undecided: ClassVar[float] = 1e-4
 
     def __init__(self, schema: Schema, config: SurrogateConfig | None = None) -> None:
         super().__init__()

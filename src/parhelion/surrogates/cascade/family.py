@@ -64,6 +64,8 @@ class Cascade(Surrogate):
     Config = CascadeConfig
     config: CascadeConfig
     images: ClassVar[bool] = True
+    # A shower is some hundred choices, each of which changes what the next ones see.
+    undecided: ClassVar[float] = 1e-2
 
     positions: Tensor
 
