@@ -140,7 +140,7 @@ def edge_conditions(surrogate: Surrogate) -> FloatArray:
 def golden_block(model: SurrogateModel, edges: FloatArray, condition: FloatArray, scale: FloatArray) -> Golden:
     """Rows for the file: edges first, then ordinary ones; fewer where a row is wide.
 
-    Rows whose answer changes by more than the tolerance when the noise moves by some ten units of its last place, as much
+    Rows whose answer changes by more than the tolerance when the noise moves by ten units of its last place, as much
     as the rounding of a network's sums may, lie at the edge of a discrete choice and prove nothing; others take their
     place.
     """
