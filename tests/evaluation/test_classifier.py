@@ -73,6 +73,19 @@ def test_signed_reference_is_compared_as_the_signal_it_stands_for(pid):
     assert everything.value > 0.5 + 4 * everything.error
 
 
+def test_rows_that_are_all_told_apart_have_an_error_and_a_p_value(pid):
+    reference = pid.toy(400, 1)
+    apart = reference.with_response(reference.response + 100.0, source="apart")
+    result = classifier(reference, apart, BOTH, seed=1)[0]
+    assert result.value == pytest.approx(1.0)
+    # One misplaced row of either sample.
+    assert result.quantity().error == pytest.approx(np.sqrt(2) / 400)
+    assert result.p_value < 1e-6
+    same = classifier(reference, reference, BOTH, seed=1)[0]
+    assert same.value == pytest.approx(0.5)
+    assert same.p_value > 0.4
+
+
 def test_too_few_rows_are_refused(pid):
     reference = pid.toy(1, 1)
     with pytest.raises(

@@ -24,6 +24,7 @@ from parhelion.evaluation.cross_fit import (
     null_rows,
     prepare,
 )
+from parhelion.evaluation.distances import one_row
 from parhelion.evaluation.learners import LEARNERS, Learner, LearnerSettings, Model
 from parhelion.evaluation.registry import Metric
 from parhelion.evaluation.result import MetricResult, Quantity
@@ -133,12 +134,12 @@ def classifier(reference: Sample, generated: Sample, options: ClassifierOptions,
     biases the AUC below 0.5). The AUC of a learner is the mean over folds.
 
     Error: influence functions of the AUC summed over groups, the clustered form of DeLong's error (Obuchowski 1997); it
-    knows the pairing and signed weights. Folds are not independent: where the samples do not differ, models trained on
-    fold k and tested on fold l find what the two folds have in common by chance, and so do those trained on l and
-    tested on k. For a classifier that is linear in its training rows both numbers are equal, and the variance of
-    the mean over any number of folds is twice that of independent folds. This factor 2 is applied; it is conservative
-    where a true difference rules the training, and a little so for a learner with few features to choose from. In
-    expectation the AUC is 0.5 under the null for any training.
+    knows the pairing and signed weights. Where no row is misplaced it is that of one row. Folds are not independent:
+    where the samples do not differ, models trained on fold k and tested on fold l find what the two folds have in
+    common by chance, and so do those trained on l and tested on k. For a classifier that is linear in its training rows
+    both numbers are equal, and the variance of the mean over any number of folds is twice that of independent folds.
+    This factor 2 is applied; it is conservative where a true difference rules the training, and a little so for a
+    learner with few features to choose from. In expectation the AUC is 0.5 under the null for any training.
 
     The strongest learner is picked by the same held-out rows that measure it, so the largest AUC of several is above
     0.5 even where nothing differs. Nothing of this is left out: products of the learners' influences, summed over
@@ -195,8 +196,9 @@ def classifier(reference: Sample, generated: Sample, options: ClassifierOptions,
         first, second, scale = null_rows(comparison, ours, theirs, rng)
         null_scores = cross_fit(first, second, plan, seed=seed + 1)
         nulls = {name: grouped_auc(found, first, second, options.folds) for name, found in null_scores.items()}
-    covariance = auc_covariance(list(tests.values()))
-    null_covariance = auc_covariance(list(nulls.values())) * scale**2 if nulls else covariance
+    least = one_row(ours.weight, theirs.weight)
+    covariance = _as_of_a_row(auc_covariance(list(tests.values())), least)
+    null_covariance = _as_of_a_row(auc_covariance(list(nulls.values())) * scale**2, least) if nulls else covariance
     best = max(tests, key=lambda name: tests[name].auc)
     found = scores[best]
     drop = _importance(found.first_model, ours, theirs, np.random.default_rng(seed)) if options.importance else None
@@ -237,6 +239,13 @@ def classifier(reference: Sample, generated: Sample, options: ClassifierOptions,
     ]
 
 
+def _as_of_a_row(covariance: FloatArray, least: float) -> FloatArray:
+    """The covariance, with the variance that one misplaced row makes where scores that part all rows show none."""
+    none = np.diag(covariance) <= 0
+    found: FloatArray = covariance + np.diag(np.where(none, least, 0.0))
+    return found
+
+
 def _quantities(
     tests: dict[Learner, GroupedAuc],
     nulls: dict[Learner, GroupedAuc],
@@ -254,7 +263,7 @@ def _quantities(
             error=error,
             null=nulls[name].auc if nulls else 0.5,
             null_error=float(np.sqrt(null_covariance[i, i])),
-            p_value=float(norm.sf((test.auc - 0.5) / error)) if error > 0 else None,
+            p_value=float(norm.sf((test.auc - 0.5) / error)),
             limit=0.5,
         )
     strongest = single[best]
@@ -267,7 +276,7 @@ def _quantities(
         error=strongest.error,
         null=0.5 + mean,
         null_error=width,
-        p_value=p_value if np.any(np.diag(covariance) > 0) else None,
+        p_value=p_value,
         limit=0.5,
     )
     return {"auc": largest, **single}
