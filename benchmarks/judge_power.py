@@ -13,7 +13,7 @@ the generated sample, of as many independent rows, is the mixture after a deform
 
 A metric detects a toy if the p-value of its main quantity is below 0.05; with one result a column, if the smallest
 p-value times their number is. The table gives the size that half of the toys detect: bisection on a grid of sizes, each
-a factor sqrt(2) above the last, and between the last two by linear interpolation of the share in log e. A number with
+twice the last, and between the last two by linear interpolation of the share in log e. A number with
 `<` is the smallest size tried, `> 1` means that the largest is not found. `level` is the share of toys detected where
 nothing differs, 0.05 by design. `likelihood ratio` is the best test there can be: it knows both densities.
 
@@ -42,13 +42,14 @@ from parhelion.sample import Field, Sample, Schema
 LLR = "likelihood ratio"
 DEFORMATIONS = ("mean", "width", "correlation", "tail", "missing")
 SHARES = np.array([0.5, 0.35, 0.15])
-GRID = 2.0 ** (np.arange(-22, 1) / 2)
+GRID = 2.0 ** np.arange(-11, 1)
 COMMON: dict[str, Any] = {"train_null": False, "importance": False, "replicas": 99}
 # Those whose main quantity is a chi2 need no draws for its p-value. PRDC sees half of 10,000 rows: its time grows with
 # their square.
 OPTIONS: dict[str, dict[str, Any]] = {
     "histograms": {"replicas": 20},
     "differential": {"replicas": 20, "x": "x0"},
+    "correlation": {"replicas": 49},
     "nplm": {"toys": 39, "rows": 10_000},
     "prdc": {"rows": 5000},
 }
