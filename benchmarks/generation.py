@@ -45,6 +45,7 @@ from parhelion.simulators import rich
 from parhelion.surrogates import SURROGATES, Student, Surrogate, load
 
 BATCHES = (1, 1_000, 10_000, 100_000)
+MOST_NUMBERS = 100_000_000
 PAPER = {"generator": {"latent": 64, "width": 128, "depth": 10, "activation": "relu"}}
 MAPS = ("spline_autoregressive", "affine_autoregressive", "spline_coupling", "affine_coupling", "planar")
 
@@ -239,6 +240,9 @@ def measure(
     # A shower is hundreds of numbers.
     shrink = 100 if surrogate.images else 1
     batches = sorted({max(1, batch // shrink) for batch in args.batches})
+    # One call of the graph alone must fit into memory: a library compares each row with all that it stores.
+    numbers = Package.load(path).manifest["graph"]["row_numbers"]
+    batches = [batch for batch in batches if batch * numbers <= MOST_NUMBERS] or batches[:1]
     source, rows = args.folder / "in.h5", args.file_rows // shrink
     fields = sample.schema.condition
     if rows:

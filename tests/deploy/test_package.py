@@ -257,3 +257,14 @@ def test_a_surrogate_that_answers_with_nan_is_refused(trained, tmp_path):
     with pytest.raises(DataError, match=r"cannot be exported: its answers to \d+ of 2\d\d\d conditions .* infinity"):
         export(broken, tmp_path / "x.onnx", rows=2000)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_library_is_asked_few_rows_at_a_time(toy, tmp_path):
+    """Its graph compares each row with all stored ones: memory must not grow with the rows that are asked for."""
+    library = SURROGATES["library"](toy.schema)
+    library.prepare(toy.sample(3000), seed=1)
+    export(library.eval(), tmp_path / "library.onnx", rows=2000)
+    package = Package.load(tmp_path / "library.onnx")
+    stored = len(library.stored_weight)
+    assert package.manifest["graph"]["row_numbers"] >= stored > 1000
+    assert package._rows * stored <= 1 << 23

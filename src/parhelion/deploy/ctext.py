@@ -238,7 +238,7 @@ UNUSED static void add(float *y, const float *x, int width)
     for (int j = 0; j < width / LANES; j++) ((vec *)y)[j] += ((const vec *)x)[j];
 }
 
-/* Piecewise-linear map through (from, to) with evenly spaced `from`; linear beyond the ends, up to 10 of their distances. */
+/* Piecewise-linear map through evenly spaced points; linear beyond the ends, up to ten of their distances. */
 UNUSED static float interpolate(float y, const float *from, const float *to, int knots)
 {
     const float place = (y - from[0]) / (from[knots - 1] - from[0]) * (float)(knots - 1);

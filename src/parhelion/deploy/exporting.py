@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import warnings
 from collections.abc import Mapping
@@ -122,6 +123,7 @@ def export(
             "inputs": ["noise", "condition"],
             "outputs": ["response"],
             "operators": operators,
+            "row_numbers": widest(graph),
         },
         "tolerance": {
             "relative": Trial.RELATIVE,
@@ -194,6 +196,14 @@ def require_plain(graph: onnx.ModelProto, kind: str) -> list[str]:
         )
         raise DataError(msg)
     return sorted(found)
+
+
+def widest(graph: onnx.ModelProto) -> int:
+    """Numbers a row in the widest result of a graph, as far as its shapes are known."""
+    inferred = onnx.shape_inference.infer_shapes(graph).graph
+    shapes = [[d.dim_value for d in v.type.tensor_type.shape.dim] for v in (*inferred.value_info, *inferred.output)]
+    # The first size is the number of rows, and sizes that follow from it are unknown too.
+    return max((math.prod(size or 1 for size in shape[1:]) for shape in shapes), default=1)
 
 
 def _pack(graph: onnx.ModelProto, made: Mapping[str, Any], golden: _manifest.Golden) -> bytes:
