@@ -14,6 +14,10 @@ from parhelion.networks.mlp import Activation, ResidualMLP
 from parhelion.networks.ramps import Ramps
 
 
+# Of a spline on [-5, 5], for numbers that are about standard normal.
+_LOG_SCALES = (-15.0, 4.0)
+
+
 class ChainLayer(nn.Module):
     """p(x | c) as the product of p(x_k | earlier entries, c): one monotone spline each, shifted and scaled.
 
@@ -22,6 +26,9 @@ class ChainLayer(nn.Module):
     correlations. Splines are rational-quadratic on [-5, 5] (Durkan et al., arXiv:1906.04032) and the identity outside.
 
     Inactive entries enter as 0 and leave as 0, and no other entry depends on their value.
+
+    Scales are bounded: where weights of both signs leave hardly any events, nothing else would keep one from growing
+    until a response is infinite.
 
     Parameters
     ----------
@@ -87,7 +94,7 @@ class ChainLayer(nn.Module):
         # One spline call for all entries: their many small operations cost more than the networks.
         places = [residual(network, table[:, : network.first.in_features]) for network in networks]
         shift, log_scale, bins = torch.split(torch.stack(places), [1, 1, 3 * self.bins - 1], dim=1)
-        shift, log_scale = shift[:, 0], log_scale[:, 0]
+        shift, log_scale = shift[:, 0], log_scale[:, 0].clamp(*_LOG_SCALES)
         y, log_slope = spline(bins, (x.T[self.sequence] - shift) * torch.exp(-log_scale), self.bins)
         free, zero = active.T[self.sequence], torch.zeros_like(y)
         total = torch.where(free, log_slope - log_scale, zero).sum(dim=0)
@@ -131,7 +138,7 @@ class ChainLayer(nn.Module):
                     self._spline_parameters(place, known, condition), [1, 1, 3 * self.bins - 1], dim=1
                 )
                 x, slope = spline_inverse(bins, y[:, entry], self.bins)
-                scale, free = torch.exp(log_scale), active[:, entry, None].to(y.dtype)
+                scale, free = torch.exp(log_scale.clamp(*_LOG_SCALES)), active[:, entry, None].to(y.dtype)
                 values[:, entry] = (x * scale + shift) * free
                 slopes[:, entry] = slope * scale * free
                 known.append(self.ramps(values[:, entry, :1])[:, 0])
@@ -145,4 +152,4 @@ class ChainLayer(nn.Module):
     def _spline(self, parameters: Tensor) -> tuple[Tensor, Tensor, Any]:
         _, transforms = zuko_modules()
         shift, log_scale, *bins = torch.split(parameters, self.sizes, dim=-1)
-        return shift[..., 0], log_scale[..., 0], transforms.MonotonicRQSTransform(*bins, bound=5.0)
+        return shift[..., 0], log_scale[..., 0].clamp(*_LOG_SCALES), transforms.MonotonicRQSTransform(*bins, bound=5.0)
