@@ -35,6 +35,8 @@ IntArray = npt.NDArray[np.int64]
 # Numbers of noise, condition and response of one call of the graph: its intermediate results should stay in a core's
 # own memory.
 _CALL_NUMBERS = 1 << 16
+# A graph of many operators takes a while however few the rows.
+_CALL_ROWS = 1 << 10
 # Numbers of its widest intermediate result: a library compares each row with all that it stores.
 _MOST_NUMBERS = 1 << 23
 _SLACK = 1e-9
@@ -77,7 +79,8 @@ class Package:
         self._high = np.array([c.get("high", np.inf) for c in columns], dtype=np.float64)
         self._values = {j: np.array(c["values"], dtype=np.float64) for j, c in enumerate(columns) if "values" in c}
         width = self.noise_width + self._schema.condition_width + self._schema.response_width
-        self._rows = max(1, min(_CALL_NUMBERS // width, _MOST_NUMBERS // manifest["graph"].get("row_numbers", 1)))
+        most = _MOST_NUMBERS // manifest["graph"].get("row_numbers", width)
+        self._rows = max(1, min(max(_CALL_NUMBERS // width, _CALL_ROWS), most))
         # A graph without random numbers, or without conditions, does not have that input.
         self._inputs = {i.name for i in session.get_inputs()}
 

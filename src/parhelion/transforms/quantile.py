@@ -49,8 +49,9 @@ class Quantile(Transform):
     """Map each column to a standard normal through its weighted quantiles (rank-Gauss).
 
     A piecewise-linear, strictly increasing map through `knots` points placed at equal steps of the *normal* variable,
-    so that the tails are resolved as well as the core; beyond the outermost points it goes on linearly. The inverse ends
-    ten times as far beyond them as they lie apart: a network that errs gives a far number there, and no infinite one.
+    so that the tails are resolved as well as the core; beyond the outermost points it goes on linearly. The inverse
+    ends ten times as far beyond them as they lie apart: a network that errs gives a far number there, and no infinite
+    one.
     """
 
     kind: ClassVar[str] = "quantile"
