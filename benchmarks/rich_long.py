@@ -1,6 +1,6 @@
 """The study `rich` with more tracks and a longer training than a demo has time for.
 
-    python benchmarks/rich_long.py runs/rich-long [--rows 8000000] [--steps 24000] [--student-steps 40000]
+    python benchmarks/rich_long.py runs/rich-long [--rows 8000000] [--steps 44000] [--student-steps 40000]
 
 Writes the study with these numbers, and with requirements that a demo's budget does not reach, into the folder, and
 runs it there; the same command goes on where an interrupted one stopped. Budgets are in steps, so the result does not
@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--rows", type=int, default=8_000_000, help="simulated for the training, background included")
     parser.add_argument("--test-rows", type=int, default=400_000, help="of which three fifths are true signal")
-    parser.add_argument("--steps", type=int, default=24_000)
+    parser.add_argument("--steps", type=int, default=44_000)
     parser.add_argument("--student-steps", type=int, default=40_000)
     parser.add_argument("--seed", type=int, default=1)
     args = parser.parse_args()
