@@ -13,7 +13,6 @@ from parhelion.networks.fused import residual, spline, spline_inverse
 from parhelion.networks.mlp import Activation, ResidualMLP
 from parhelion.networks.ramps import Ramps
 
-
 # Of a spline on [-5, 5], for numbers that are about standard normal.
 _LOG_SCALES = (-15.0, 4.0)
 
