@@ -53,7 +53,7 @@ def adapted_study(study: str, path: Path, tree: str | None, out: Path) -> str:
         columns = ", ".join(column.name for column in io.columns(path, tree=tree))
         lines += [
             f"# CHOOSE: the file has the columns {columns}. For a field of another name or unit than its column:",
-            "#   px: {column: \"momentum[0]\", unit: GeV, file_unit: MeV}",
+            '#   px: {column: "momentum[0]", unit: GeV, file_unit: MeV}',
         ]
         schema = source.schema_of_rows
         for role in ("condition", "response", "extra"):
