@@ -204,6 +204,7 @@ def test_a_link_to_a_figure_opens_its_page(report):
     # A link from outside does so too.
     report.browser.get("about:blank")
     report.browser.get(f"{report.address}#classifiers")
+    report.settle()
     assert report.pages() == ["classifiers"]
 
 

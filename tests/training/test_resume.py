@@ -15,6 +15,7 @@ from training_toys import SCHEMA, Duel, Line, line_sample, state_of
 
 from parhelion.errors import ConfigError, DataError, Interrupted, WriteError
 from parhelion.training import TrainingConfig, checkpoint, fit, read_curves
+from parhelion.training.signals import Signals
 
 CONFIG = TrainingConfig(steps=40, batch_size=50, log_every=7, validate_every=10, checkpoint_every=15, clip_norm=1.0)
 
@@ -237,3 +238,11 @@ def test_full_disk_keeps_the_former_checkpoint(tmp_path, monkeypatch):
     assert {p.name for p in tmp_path.iterdir()} == {"last.safetensors", "best.safetensors", "curves.jsonl"}
     kept = checkpoint.Checkpoint.load(tmp_path / "last.safetensors")
     assert kept.state["counters"]["step"] == 15
+
+
+def test_a_signal_whose_exception_is_lost_is_seen_by_the_next_step():
+    """Python drops what a handler raises while a destructor runs."""
+    with Signals() as signals:
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        assert signals.requested

@@ -19,7 +19,8 @@ class Signals:
     deferred
         True while a request is enough.
     requested
-        True after a signal that came while `deferred`.
+        True after a signal. One that came while not `deferred` has interrupted already, unless Python was just running a
+        destructor: what is raised there is lost, and the first step sees the request.
     """
 
     def __init__(self) -> None:
@@ -43,7 +44,8 @@ class Signals:
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if not self.deferred or number in self._seen:
-            raise KeyboardInterrupt
+        again = number in self._seen
         self.requested = True
         self._seen.add(number)
+        if again or not self.deferred:
+            raise KeyboardInterrupt
