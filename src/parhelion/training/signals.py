@@ -19,7 +19,7 @@ class Signals:
     deferred
         True while a request is enough.
     requested
-        True after a signal. One that came while not `deferred` has interrupted already, unless Python was just running a
+        True after a signal. One that came while not `deferred` has interrupted already, unless Python was running a
         destructor: what is raised there is lost, and the first step sees the request.
     """
 
