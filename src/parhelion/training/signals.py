@@ -20,7 +20,7 @@ class Signals:
         True while a request is enough.
     requested
         True after a signal. One that came while not `deferred` has interrupted already, unless Python was running a
-        destructor: what is raised there is lost, and the first step sees the request.
+        destructor: what is raised there is lost and only printed, so it is left to the first step to see the request.
     """
 
     def __init__(self) -> None:
@@ -47,5 +47,13 @@ class Signals:
         again = number in self._seen
         self.requested = True
         self._seen.add(number)
-        if again or not self.deferred:
+        if (again or not self.deferred) and not _in_destructor(frame):
             raise KeyboardInterrupt
+
+
+def _in_destructor(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_name == "__del__":
+            return True
+        frame = frame.f_back
+    return False
