@@ -299,7 +299,10 @@ def _inverse(source: Source, step: Transform, name: str, width: int) -> str:
     if isinstance(step, Quantile):
         source.floats(f"{name}_from", step.y_knots)
         source.floats(f"{name}_to", step.x_knots)
-        return each + f"x[j] = interpolate(x[j], {name}_from[j], {name}_to[j], {step.knots});"
+        for bound, values in zip(("lowest", "highest"), step.ends, strict=True):
+            source.floats(f"{name}_{bound}", values)
+        bounds = f"{name}_lowest[j], {name}_highest[j]"
+        return each + f"x[j] = interpolate(x[j], {name}_from[j], {name}_to[j], {step.knots}, {bounds});"
     if isinstance(step, Affine):
         source.floats(f"{name}_mean", step.mean)
         source.floats(f"{name}_scale", step.scale)

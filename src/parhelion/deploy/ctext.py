@@ -238,11 +238,10 @@ UNUSED static void add(float *y, const float *x, int width)
     for (int j = 0; j < width / LANES; j++) ((vec *)y)[j] += ((const vec *)x)[j];
 }
 
-/* Piecewise-linear map through evenly spaced points; linear beyond the ends, up to ten of their distances. */
-UNUSED static float interpolate(float y, const float *from, const float *to, int knots)
+/* Piecewise-linear map through evenly spaced points; linear beyond the ends, up to the bounds. */
+UNUSED static float interpolate(float y, const float *from, const float *to, int knots, float lowest, float highest)
 {
     const float place = (y - from[0]) / (from[knots - 1] - from[0]) * (float)(knots - 1);
-    const float far = 10.0f * (to[knots - 1] - to[0]), lowest = to[0] - far, highest = to[knots - 1] + far;
     int k = place > 0.0f ? (place < (float)(knots - 2) ? (int)place : knots - 2) : 0;
     while (k > 0 && y < from[k]) k--;
     while (k < knots - 2 && y >= from[k + 1]) k++;

@@ -149,7 +149,6 @@ class _Ties(nn.Module):
         width = len(table[0])
         self.base: Sequence[Sequence[tuple[int, float]]] = codec.base
         self.plain = codec.pattern.trivial and not any(self.base)
-        self.fixed = codec.pattern.trivial
         self.by_column = _Columns(codec, codes) if width > _WIDEST_TABLE and not self.plain else None
         if self.plain or self.by_column is not None:
             return
@@ -168,7 +167,7 @@ class _Ties(nn.Module):
         if self.by_column is not None:
             values: Tensor = self.by_column(y, state)
             return values
-        if self.fixed or state is None:
+        if state is None:
             return y @ self.constant
         free = ((y @ self.spread) * (state @ self.mixed)) @ self.summed
         if self.start.any():

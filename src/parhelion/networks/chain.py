@@ -58,12 +58,9 @@ class ChainLayer(nn.Module):
         self.order = list(order)
         self.sequence = [self.order.index(k) for k in range(len(self.order))]
         self.bins = bins
-        self.sizes = [1, 1, bins, bins, bins - 1]
         self.ramps = Ramps(knots)
         self.entry_networks = nn.ModuleList(
-            ResidualMLP(
-                features + place * (1 + knots), sum(self.sizes), width=width, blocks=blocks, activation=activation
-            )
+            ResidualMLP(features + place * (1 + knots), 3 * bins + 1, width=width, blocks=blocks, activation=activation)
             for place in range(len(order))
         )
 
@@ -92,8 +89,8 @@ class ChainLayer(nn.Module):
         networks = [network for network in self.entry_networks if isinstance(network, ResidualMLP)]
         # One spline call for all entries: their many small operations cost more than the networks.
         places = [residual(network, table[:, : network.first.in_features]) for network in networks]
-        shift, log_scale, bins = torch.split(torch.stack(places), [1, 1, 3 * self.bins - 1], dim=1)
-        shift, log_scale = shift[:, 0], log_scale[:, 0].clamp(*_LOG_SCALES)
+        shift, log_scale, bins = self._parts(torch.stack(places))
+        shift, log_scale = shift[:, 0], log_scale[:, 0]
         y, log_slope = spline(bins, (x.T[self.sequence] - shift) * torch.exp(-log_scale), self.bins)
         free, zero = active.T[self.sequence], torch.zeros_like(y)
         total = torch.where(free, log_slope - log_scale, zero).sum(dim=0)
@@ -133,11 +130,9 @@ class ChainLayer(nn.Module):
         values, slopes = torch.zeros_like(y), torch.zeros_like(y)
         with torch.no_grad():
             for place, entry in enumerate(self.sequence):
-                shift, log_scale, bins = torch.split(
-                    self._spline_parameters(place, known, condition), [1, 1, 3 * self.bins - 1], dim=1
-                )
+                shift, log_scale, bins = self._parts(self._spline_parameters(place, known, condition))
                 x, slope = spline_inverse(bins, y[:, entry], self.bins)
-                scale, free = torch.exp(log_scale.clamp(*_LOG_SCALES)), active[:, entry, None].to(y.dtype)
+                scale, free = torch.exp(log_scale), active[:, entry, None].to(y.dtype)
                 values[:, entry] = (x * scale + shift) * free
                 slopes[:, entry] = slope * scale * free
                 known.append(self.ramps(values[:, entry, :1])[:, 0])
@@ -150,5 +145,11 @@ class ChainLayer(nn.Module):
 
     def _spline(self, parameters: Tensor) -> tuple[Tensor, Tensor, Any]:
         _, transforms = zuko_modules()
-        shift, log_scale, *bins = torch.split(parameters, self.sizes, dim=-1)
-        return shift[..., 0], log_scale[..., 0].clamp(*_LOG_SCALES), transforms.MonotonicRQSTransform(*bins, bound=5.0)
+        shift, log_scale, bins = self._parts(parameters)
+        parts = torch.split(bins, [self.bins, self.bins, self.bins - 1], dim=1)
+        return shift[:, 0], log_scale[:, 0], transforms.MonotonicRQSTransform(*parts, bound=5.0)
+
+    def _parts(self, parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Shift, bounded logarithm of the scale, and the spline's own parameters; they lie along the second axis."""
+        shift, log_scale, bins = torch.split(parameters, [1, 1, 3 * self.bins - 1], dim=1)
+        return shift, log_scale.clamp(*_LOG_SCALES), bins
