@@ -12,8 +12,9 @@ from scipy.stats import false_discovery_control, kstest
 
 from parhelion.errors import ConfigError, DataError
 from parhelion.evaluation import HistogramOptions, histograms
-from parhelion.evaluation.differential import METRIC, DifferentialOptions, benjamini_hochberg, differential, holm
+from parhelion.evaluation.differential import METRIC, DifferentialOptions, differential
 from parhelion.evaluation.distances import kolmogorov_smirnov, wasserstein
+from parhelion.evaluation.multiple_testing import benjamini_hochberg, holm
 from parhelion.report.content import ReportContent
 from parhelion.report.families.differential import entries
 from parhelion.report.style import render

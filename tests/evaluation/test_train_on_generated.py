@@ -10,7 +10,7 @@ from pydantic import TypeAdapter
 from sklearn.metrics import r2_score
 
 from parhelion.errors import ConfigError, DataError
-from parhelion.evaluation.learners import regressed_weight
+from parhelion.evaluation.regressed_weights import regressed_weight
 from parhelion.evaluation.train_on_generated import Task, TrainOnGeneratedOptions, train_on_generated
 from parhelion.evaluation.transfer import Examples, _mean, _Scores, r_squared, transfer
 

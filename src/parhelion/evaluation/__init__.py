@@ -7,67 +7,37 @@ A new metric is one entry in `METRICS`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
-
-import numpy as np
-
-from parhelion import noise
-from parhelion.errors import ConfigError
-from parhelion.evaluation.alone import compare_arrays
-from parhelion.evaluation.amplification import METRIC as AMPLIFICATION
 from parhelion.evaluation.amplification import AmplificationOptions
+from parhelion.evaluation.arrays import compare_arrays
 from parhelion.evaluation.auc import auc, bootstrap_auc, delong, placements
-from parhelion.evaluation.auc_map import METRIC as AUC_MAP
 from parhelion.evaluation.auc_map import AucMapOptions, AucPair, auc_map
-from parhelion.evaluation.boundaries import METRIC as BOUNDARIES
 from parhelion.evaluation.boundaries import BoundariesOptions
-from parhelion.evaluation.classifier import METRIC as CLASSIFIER
 from parhelion.evaluation.classifier import ClassifierOptions, classifier
-from parhelion.evaluation.classifier_weights import METRIC as CLASSIFIER_WEIGHTS
 from parhelion.evaluation.classifier_weights import ClassifierWeightsOptions
-from parhelion.evaluation.correlation import METRIC as CORRELATION
 from parhelion.evaluation.correlation import CorrelationOptions, correlation
-from parhelion.evaluation.curves import METRIC as CURVES
 from parhelion.evaluation.curves import CurveOptions
-from parhelion.evaluation.differential import METRIC as DIFFERENTIAL
 from parhelion.evaluation.differential import DifferentialOptions
 from parhelion.evaluation.distances import separation_power, wasserstein
-from parhelion.evaluation.efficiency import METRIC as EFFICIENCY
 from parhelion.evaluation.efficiency import Cut, EfficiencyOptions, efficiency
-from parhelion.evaluation.frechet import METRIC as FRECHET
+from parhelion.evaluation.evaluating import evaluate, thin, thin_both
 from parhelion.evaluation.frechet import FrechetOptions
-from parhelion.evaluation.histograms import METRIC as HISTOGRAMS
 from parhelion.evaluation.histograms import HistogramOptions, histograms
-from parhelion.evaluation.kernel import METRIC as KERNEL_DISTANCE
 from parhelion.evaluation.kernel import KernelDistanceOptions
-from parhelion.evaluation.memorisation import METRIC as MEMORISATION
 from parhelion.evaluation.memorisation import MemorisationOptions
-from parhelion.evaluation.nplm import METRIC as NPLM
+from parhelion.evaluation.metric import Metric
 from parhelion.evaluation.nplm import NplmOptions
-from parhelion.evaluation.posterior import METRIC as POSTERIOR
 from parhelion.evaluation.posterior import PosteriorOptions
-from parhelion.evaluation.prdc import METRIC as PRDC
 from parhelion.evaluation.prdc import PrdcOptions
-from parhelion.evaluation.registry import Metric
-from parhelion.evaluation.resolution import METRIC as RESOLUTION
+from parhelion.evaluation.registry import METRICS
 from parhelion.evaluation.resolution import ResolutionOptions
 from parhelion.evaluation.result import Bin, MetricResult, Quantity
-from parhelion.evaluation.sigma import METRIC as SIGMA
 from parhelion.evaluation.sigma import SigmaOptions
-from parhelion.evaluation.sliced import METRIC as SLICED
 from parhelion.evaluation.sliced import SlicedOptions
-from parhelion.evaluation.structure import METRIC as STRUCTURE
 from parhelion.evaluation.structure import StructureOptions, structure
-from parhelion.evaluation.tails import METRIC as TAILS
 from parhelion.evaluation.tails import TailOptions
-from parhelion.evaluation.train_on_generated import METRIC as TRAIN_ON_GENERATED
 from parhelion.evaluation.train_on_generated import TrainOnGeneratedOptions
-from parhelion.evaluation.usable import METRIC as USABLE_SIZE
 from parhelion.evaluation.usable import UsableSizeOptions
 from parhelion.evaluation.verdict import Outcome, Requirement, Verdict, judge
-from parhelion.sample import Sample
 
 __all__ = [
     "METRICS",
@@ -121,136 +91,3 @@ __all__ = [
     "thin_both",
     "wasserstein",
 ]
-
-METRICS: dict[str, Metric] = {
-    metric.name: metric
-    for metric in (
-        USABLE_SIZE,
-        CLASSIFIER,
-        CLASSIFIER_WEIGHTS,
-        AUC_MAP,
-        EFFICIENCY,
-        STRUCTURE,
-        CORRELATION,
-        SIGMA,
-        TRAIN_ON_GENERATED,
-        BOUNDARIES,
-        HISTOGRAMS,
-        DIFFERENTIAL,
-        CURVES,
-        RESOLUTION,
-        TAILS,
-        FRECHET,
-        KERNEL_DISTANCE,
-        SLICED,
-        NPLM,
-        PRDC,
-        MEMORISATION,
-        AMPLIFICATION,
-        POSTERIOR,
-    )
-}
-
-
-def evaluate(
-    reference: Sample,
-    generated: Sample,
-    metrics: Sequence[tuple[str, Any]],
-    *,
-    seed: int,
-    train: Sample | None = None,
-    null_reference: Sample | None = None,
-    max_rows: int | None = None,
-) -> list[MetricResult]:
-    """Compute metrics between two samples that fit in memory.
-
-    Parameters
-    ----------
-    reference, generated
-        Samples with equal fields. If the generated rows carry the event ids and conditions of the reference, the rows
-        are compared in pairs and what they share cancels.
-    metrics
-        Keys of `METRICS` with their options, in order.
-    seed
-        Seed of bootstraps, nulls and folds.
-    train
-        Rows that the surrogate learned from, for the metrics that compare with them. They are not thinned: a
-        copy of a row that was left out would not be found.
-    null_reference
-        A second, independent sample of the reference. If given, it takes the place of the generated sample in the
-        null: null is what each metric finds between the two references. The p-values keep their resampled nulls.
-    max_rows
-        Keep about this many rows of each sample, chosen by group; all if None. See `thin_both`.
-
-    Raises
-    ------
-    ConfigError
-        A metric is unknown, its options are of another metric, or it needs the training sample and there is none.
-    DataError
-        The samples have different fields, no rows, or no positive sum of weights.
-    """
-    for name, options in metrics:
-        _require_metric(name, options)
-        _require_train(METRICS[name], train)
-    ours, theirs = thin_both(reference, generated, max_rows, seed)
-    other = None if null_reference is None else thin(null_reference, max_rows, seed)
-    results = []
-    for name, options in metrics:
-        metric = METRICS[name]
-        known = {"train": train} if metric.needs_train or (metric.uses_train and train is not None) else {}
-        found = METRICS[name].compute(ours, theirs, options, seed=seed, **known)
-        if other is not None:
-            null = {r.on: r for r in METRICS[name].compute(ours, other, options, seed=seed, **known)}
-            found = [_with_null(result, null.get(result.on)) for result in found]
-        results += found
-    return results
-
-
-def thin(sample: Sample, rows: int | None, seed: int) -> Sample:
-    """Keep about `rows` rows, whole groups, chosen by hash of the group: the same ones in samples that share groups.
-
-    A sample with no more rows than that, or `rows` None, is returned as it is.
-    """
-    if rows is None or len(sample) <= rows:
-        return sample
-    return sample.take(noise.uniform(seed, sample.group, 1)[:, 0] < rows / len(sample))
-
-
-def thin_both(reference: Sample, generated: Sample, rows: int | None, seed: int) -> tuple[Sample, Sample]:
-    """`thin` two samples; of generated rows that are draws for the reference's rows all draws of a kept row are kept.
-
-    Draws of a posterior are such: a multiple of the reference's rows, in the groups of these.
-    """
-    ours = thin(reference, rows, seed)
-    if rows is None or len(generated) <= len(reference) or not np.isin(generated.group, reference.group).all():
-        return ours, thin(generated, rows, seed)
-    return ours, generated if ours is reference else generated.take(np.isin(generated.group, ours.group))
-
-
-def _require_metric(name: str, options: object) -> None:
-    if name not in METRICS:
-        msg = f"metric {name} is unknown; choose one of {', '.join(METRICS)}"
-        raise ConfigError(msg)
-    expected = METRICS[name].options
-    if not isinstance(options, expected):
-        msg = f"metric {name}: options are {type(options).__name__}, expected {expected.__name__}"
-        raise ConfigError(msg)
-
-
-def _require_train(metric: Metric, train: Sample | None) -> None:
-    """Find out before the work, not after it."""
-    if metric.needs_train and train is None:
-        msg = f"metric {metric.name} compares with the training sample, and none is given; give it (--train)"
-        raise ConfigError(msg)
-
-
-def _with_null(result: MetricResult, null: MetricResult | None) -> MetricResult:
-    if null is None:
-        return result
-    quantities: Mapping[str, Quantity] = {
-        key: replace(q, null=null.quantity(key).value, null_error=null.quantity(key).error)
-        if np.isfinite(null.quantity(key).value)
-        else q
-        for key, q in result.quantities.items()
-    }
-    return replace(result, quantities=quantities, details={**result.details, "null_kind": "independent reference"})

@@ -19,8 +19,8 @@ from scipy.stats import chi2
 from parhelion.errors import ConfigError, DataError
 from parhelion.evaluation.binning import require_rows, scalar, weighted_quantile
 from parhelion.evaluation.comparison import Comparison, compare
+from parhelion.evaluation.metric import Metric
 from parhelion.evaluation.quantile_cells import NestedQuantiles, unit_cells
-from parhelion.evaluation.registry import Metric
 from parhelion.evaluation.result import MetricResult, Quantity
 from parhelion.evaluation.shares import difference_of_shares, joint_influence, shares
 from parhelion.sample import Sample

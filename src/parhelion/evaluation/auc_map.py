@@ -13,8 +13,8 @@ from parhelion.evaluation.auc import Placements, ResampledAuc, placements
 from parhelion.evaluation.binning import bin_index, category_code, make_edges, scalar
 from parhelion.evaluation.bootstrap import poisson_counts
 from parhelion.evaluation.comparison import Comparison, Influence, compare
+from parhelion.evaluation.metric import Metric
 from parhelion.evaluation.null import difference_quantities, safe_ratio
-from parhelion.evaluation.registry import Metric
 from parhelion.evaluation.result import Bin, MetricResult
 from parhelion.sample import Sample
 from parhelion.weights import summarise

@@ -12,8 +12,8 @@ from scipy import sparse
 
 from parhelion.errors import ConfigError, DataError
 from parhelion.evaluation.comparison import Comparison, Influence, compare
+from parhelion.evaluation.metric import Metric
 from parhelion.evaluation.null import against_null, tail_probability
-from parhelion.evaluation.registry import Metric
 from parhelion.evaluation.result import MetricResult, Quantity
 from parhelion.io.selection import Selection
 from parhelion.sample import Sample

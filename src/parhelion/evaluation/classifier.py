@@ -26,7 +26,7 @@ from parhelion.evaluation.cross_fit import (
 )
 from parhelion.evaluation.distances import one_row
 from parhelion.evaluation.learners import LEARNERS, Learner, LearnerSettings, Model
-from parhelion.evaluation.registry import Metric
+from parhelion.evaluation.metric import Metric
 from parhelion.evaluation.result import MetricResult, Quantity
 from parhelion.evaluation.shares import score_histogram
 from parhelion.sample import Sample

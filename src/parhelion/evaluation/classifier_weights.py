@@ -25,7 +25,7 @@ from parhelion.evaluation.cross_fit import (
 )
 from parhelion.evaluation.density_ratio import QUANTITIES, calibrate, log_odds, log_ratio, ratio_terms
 from parhelion.evaluation.learners import LEARNERS, Learner, LearnerSettings
-from parhelion.evaluation.registry import Metric
+from parhelion.evaluation.metric import Metric
 from parhelion.evaluation.result import MetricResult, Quantity
 from parhelion.evaluation.shares import score_histogram
 from parhelion.sample import Sample

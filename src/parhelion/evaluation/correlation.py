@@ -11,9 +11,9 @@ from scipy import sparse
 from parhelion.errors import ConfigError
 from parhelion.evaluation.binning import scalar
 from parhelion.evaluation.comparison import Comparison, Influence, compare
+from parhelion.evaluation.metric import Metric
 from parhelion.evaluation.null import difference_quantities
 from parhelion.evaluation.parts import parts_of
-from parhelion.evaluation.registry import Metric
 from parhelion.evaluation.result import MetricResult
 from parhelion.sample import Sample
 

@@ -13,7 +13,8 @@ from parhelion.errors import DataError
 from parhelion.evaluation.auc import placements
 from parhelion.evaluation.binning import scalar
 from parhelion.evaluation.comparison import Comparison
-from parhelion.evaluation.learners import Learner, LearnerSettings, Model, regressed_weight, train
+from parhelion.evaluation.learners import Learner, LearnerSettings, Model, train
+from parhelion.evaluation.regressed_weights import regressed_weight
 from parhelion.sample import Field, Sample, flatten
 from parhelion.weights import scale_to_unit_mean
 

@@ -11,8 +11,8 @@ from scipy import sparse
 
 from parhelion.errors import ConfigError
 from parhelion.evaluation.comparison import Influence, compare
+from parhelion.evaluation.metric import Metric
 from parhelion.evaluation.null import against_null, difference_quantities
-from parhelion.evaluation.registry import Metric
 from parhelion.evaluation.result import NAN, Bin, MetricResult, Quantity
 from parhelion.sample import Field, Sample
 

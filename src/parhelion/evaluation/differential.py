@@ -19,9 +19,10 @@ from parhelion.evaluation.condition_bins import ConditionBins, bin_rows, conditi
 from parhelion.evaluation.cumulative import CdfDifference, CdfDistances
 from parhelion.evaluation.distances import merge_bins, one_row, pooled_rows, shape_chi2, whitening
 from parhelion.evaluation.histograms import HistogramOptions, histogram_edges
+from parhelion.evaluation.metric import Metric
+from parhelion.evaluation.multiple_testing import benjamini_hochberg, holm
 from parhelion.evaluation.null import against_null
 from parhelion.evaluation.parts import parts_of
-from parhelion.evaluation.registry import Metric
 from parhelion.evaluation.result import MetricResult, Quantity
 from parhelion.evaluation.shares import shape_quantity, shares
 from parhelion.sample import Field, Sample
@@ -145,28 +146,6 @@ def differential(
         slices = bin_rows(part, x, edges, options.min_rows, NAME)
         results += [_one_field(part, slices, options, x, field, label, rng) for field in fields]
     return results
-
-
-def holm(p: npt.ArrayLike) -> FloatArray:
-    """P-values adjusted by Holm's step-down rule, shape (k,): below a level with at most that chance of any error."""
-    values = np.asarray(p, dtype=np.float64)
-    order = np.argsort(values)
-    adjusted = np.empty_like(values)
-    adjusted[order] = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
-    return np.minimum(adjusted, 1.0)
-
-
-def benjamini_hochberg(p: npt.ArrayLike) -> FloatArray:
-    """P-values adjusted by the step-up rule of Benjamini & Hochberg, shape (k,).
-
-    Among those below a level, the expected share of false ones is at most that level.
-    """
-    values = np.asarray(p, dtype=np.float64)
-    order = np.argsort(values)[::-1]
-    adjusted = np.empty_like(values)
-    scaled = values[order] * len(values) / np.arange(len(values), 0, -1)
-    adjusted[order] = np.minimum.accumulate(scaled)
-    return np.minimum(adjusted, 1.0)
 
 
 def _condition(sample: Sample, name: str) -> Field:

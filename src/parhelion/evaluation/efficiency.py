@@ -11,8 +11,8 @@ from scipy import sparse
 from parhelion.errors import ConfigError
 from parhelion.evaluation.binning import bin_index, category_code, make_edges, require_rows, scalar
 from parhelion.evaluation.comparison import Comparison, Influence, compare
+from parhelion.evaluation.metric import Metric
 from parhelion.evaluation.null import difference_quantities, safe_ratio
-from parhelion.evaluation.registry import Metric
 from parhelion.evaluation.result import Bin, MetricResult
 from parhelion.sample import Sample
 

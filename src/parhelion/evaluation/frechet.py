@@ -20,8 +20,8 @@ from parhelion.evaluation.blocks import (
 )
 from parhelion.evaluation.calochallenge import Mode, biased_quantity, calochallenge_fpd, require_equal, scaling_of
 from parhelion.evaluation.features import Scaling
+from parhelion.evaluation.metric import Metric
 from parhelion.evaluation.moments import BlockMoments, gaussian_frechet
-from parhelion.evaluation.registry import Metric
 from parhelion.evaluation.result import MetricResult, Quantity
 from parhelion.evaluation.vectors import checked_pair, told_by, vectors_of
 from parhelion.sample import Sample

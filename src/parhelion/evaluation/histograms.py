@@ -13,9 +13,9 @@ from parhelion.evaluation.binning import scalar, weighted_quantile
 from parhelion.evaluation.comparison import Comparison, compare
 from parhelion.evaluation.cumulative import CdfDifference
 from parhelion.evaluation.distances import Chi2, merge_bins, one_row, pooled_rows, separation_power, shape_chi2
+from parhelion.evaluation.metric import Metric
 from parhelion.evaluation.null import against_null, safe_ratio
 from parhelion.evaluation.parts import parts_of
-from parhelion.evaluation.registry import Metric
 from parhelion.evaluation.result import NAN, MetricResult, Quantity
 from parhelion.evaluation.shares import (
     difference_of_shares,

@@ -20,7 +20,7 @@ from parhelion.evaluation.blocks import (
 from parhelion.evaluation.calochallenge import Mode, biased_quantity, calochallenge_kpd, require_equal, scaling_of
 from parhelion.evaluation.comparison import Comparison
 from parhelion.evaluation.features import Scaling
-from parhelion.evaluation.registry import Metric
+from parhelion.evaluation.metric import Metric
 from parhelion.evaluation.result import MetricResult, Quantity
 from parhelion.evaluation.tensors import BlockTensors, dense_sums, fits_tensors, quartic
 from parhelion.evaluation.vectors import checked_pair, told_by, vectors_of

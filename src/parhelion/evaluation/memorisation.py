@@ -15,10 +15,10 @@ from parhelion.errors import ConfigError, DataError
 from parhelion.evaluation.binning import weighted_quantile
 from parhelion.evaluation.comparison import Comparison, Influence, compare
 from parhelion.evaluation.features import choose_features
+from parhelion.evaluation.metric import Metric
 from parhelion.evaluation.nearness import NearShare, RankTest, near_share, rank_test
 from parhelion.evaluation.neighbours import nearest
 from parhelion.evaluation.null import against_null
-from parhelion.evaluation.registry import Metric
 from parhelion.evaluation.result import MetricResult, Quantity
 from parhelion.evaluation.shares import score_histogram
 from parhelion.sample import Sample

@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 
 from parhelion import noise
 from parhelion.errors import DataError, ShapeError
-from parhelion.evaluation.learners import regressed_weight
+from parhelion.evaluation.regressed_weights import regressed_weight
 from parhelion.evaluation.vectors import Vectors
 from parhelion.weights import summarise
 

@@ -13,8 +13,8 @@ from scipy.stats import t as student
 
 from parhelion.errors import ConfigError, DataError
 from parhelion.evaluation.features import Features
+from parhelion.evaluation.metric import Metric
 from parhelion.evaluation.neighbours import EqualRows, Thinning, exchanges, squared_distances
-from parhelion.evaluation.registry import Metric
 from parhelion.evaluation.result import MetricResult, Quantity
 from parhelion.evaluation.shares import score_histogram
 from parhelion.evaluation.vectors import vectors_of

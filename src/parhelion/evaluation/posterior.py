@@ -15,8 +15,8 @@ import numpy.typing as npt
 from parhelion.errors import ConfigError, DataError
 from parhelion.evaluation.calibration import contraction, ellipsoid_ranks, ranks, tarp, tarp_reference
 from parhelion.evaluation.comparison import compare
+from parhelion.evaluation.metric import Metric
 from parhelion.evaluation.null import against_null
-from parhelion.evaluation.registry import Metric
 from parhelion.evaluation.result import MetricResult, Quantity
 from parhelion.evaluation.shares import shape_quantity
 from parhelion.evaluation.uniformity import Coverage, Uniformity, coverage, uniformity

@@ -11,6 +11,7 @@ from scipy.stats import t as student
 
 from parhelion.errors import ConfigError
 from parhelion.evaluation.features import Features
+from parhelion.evaluation.metric import Metric
 from parhelion.evaluation.neighbours import (
     EqualRows,
     Thinning,
@@ -19,7 +20,6 @@ from parhelion.evaluation.neighbours import (
     nearest,
     squared_distances,
 )
-from parhelion.evaluation.registry import Metric
 from parhelion.evaluation.result import MetricResult, Quantity
 from parhelion.evaluation.vectors import checked_pair, vectors_of
 from parhelion.sample import Sample

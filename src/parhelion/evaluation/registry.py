@@ -1,45 +1,57 @@
-"""What the registry knows of a metric."""
+"""The registry of metrics: a new one is one entry here."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from parhelion.evaluation.amplification import METRIC as AMPLIFICATION
+from parhelion.evaluation.auc_map import METRIC as AUC_MAP
+from parhelion.evaluation.boundaries import METRIC as BOUNDARIES
+from parhelion.evaluation.classifier import METRIC as CLASSIFIER
+from parhelion.evaluation.classifier_weights import METRIC as CLASSIFIER_WEIGHTS
+from parhelion.evaluation.correlation import METRIC as CORRELATION
+from parhelion.evaluation.curves import METRIC as CURVES
+from parhelion.evaluation.differential import METRIC as DIFFERENTIAL
+from parhelion.evaluation.efficiency import METRIC as EFFICIENCY
+from parhelion.evaluation.frechet import METRIC as FRECHET
+from parhelion.evaluation.histograms import METRIC as HISTOGRAMS
+from parhelion.evaluation.kernel import METRIC as KERNEL_DISTANCE
+from parhelion.evaluation.memorisation import METRIC as MEMORISATION
+from parhelion.evaluation.metric import Metric
+from parhelion.evaluation.nplm import METRIC as NPLM
+from parhelion.evaluation.posterior import METRIC as POSTERIOR
+from parhelion.evaluation.prdc import METRIC as PRDC
+from parhelion.evaluation.resolution import METRIC as RESOLUTION
+from parhelion.evaluation.sigma import METRIC as SIGMA
+from parhelion.evaluation.sliced import METRIC as SLICED
+from parhelion.evaluation.structure import METRIC as STRUCTURE
+from parhelion.evaluation.tails import METRIC as TAILS
+from parhelion.evaluation.train_on_generated import METRIC as TRAIN_ON_GENERATED
+from parhelion.evaluation.usable import METRIC as USABLE_SIZE
 
-from parhelion.evaluation.result import MetricResult
-
-Family = Literal[
-    "inference", "classifiers", "distances", "distributions", "physics", "tails", "neighbours", "posterior", "model"
-]
-
-
-@dataclass(frozen=True)
-class Metric:
-    """A metric of the registry.
-
-    Attributes
-    ----------
-    name
-        Its key, and the name that study files use.
-    options
-        Frozen dataclass of its options, with defaults.
-    compute
-        Function of (reference, generated, options, *, seed) that returns one result for each thing compared; with
-        `needs_train` or `uses_train`, of the keyword ``train``, the training sample, as well.
-    quantities
-        Names of the quantities that requirements can bound; the first is the main one.
-    family
-        Page of the report on which its results stand.
-    needs_train
-        Whether it compares with the rows that the surrogate learned from too.
-    uses_train
-        Whether it says more where these rows are known.
-    """
-
-    name: str
-    options: type[Any]
-    compute: Callable[..., list[MetricResult]]
-    quantities: tuple[str, ...]
-    family: Family
-    needs_train: bool = False
-    uses_train: bool = False
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        USABLE_SIZE,
+        CLASSIFIER,
+        CLASSIFIER_WEIGHTS,
+        AUC_MAP,
+        EFFICIENCY,
+        STRUCTURE,
+        CORRELATION,
+        SIGMA,
+        TRAIN_ON_GENERATED,
+        BOUNDARIES,
+        HISTOGRAMS,
+        DIFFERENTIAL,
+        CURVES,
+        RESOLUTION,
+        TAILS,
+        FRECHET,
+        KERNEL_DISTANCE,
+        SLICED,
+        NPLM,
+        PRDC,
+        MEMORISATION,
+        AMPLIFICATION,
+        POSTERIOR,
+    )
+}

@@ -12,8 +12,8 @@ from parhelion.errors import ConfigError, DataError
 from parhelion.evaluation.binning import scalar
 from parhelion.evaluation.comparison import Comparison, Influence, compare
 from parhelion.evaluation.condition_bins import ConditionBins, bin_rows, condition_edges
+from parhelion.evaluation.metric import Metric
 from parhelion.evaluation.null import difference_quantities
-from parhelion.evaluation.registry import Metric
 from parhelion.evaluation.result import Bin, MetricResult, Quantity
 from parhelion.sample import Field, Sample
 

@@ -20,8 +20,8 @@ from parhelion.errors import ConfigError, DataError
 from parhelion.evaluation.binning import bin_index, category_code, make_edges, scalar
 from parhelion.evaluation.class_distances import Distance, class_distances
 from parhelion.evaluation.comparison import Comparison, compare
+from parhelion.evaluation.metric import Metric
 from parhelion.evaluation.null import against_null, safe_ratio, tail_probability
-from parhelion.evaluation.registry import Metric
 from parhelion.evaluation.result import MetricResult
 from parhelion.evaluation.shares import shares
 from parhelion.sample import Field, Sample

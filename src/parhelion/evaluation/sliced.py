@@ -20,8 +20,8 @@ from parhelion.evaluation.blocks import (
 )
 from parhelion.evaluation.bootstrap import random_signs
 from parhelion.evaluation.features import Scaling
+from parhelion.evaluation.metric import Metric
 from parhelion.evaluation.null import tail_probability
-from parhelion.evaluation.registry import Metric
 from parhelion.evaluation.result import MetricResult, Quantity
 from parhelion.evaluation.slices import SortedSlices, SteppedSlices, projections
 from parhelion.evaluation.vectors import checked_pair, told_by, vectors_of

@@ -11,9 +11,9 @@ from parhelion.errors import ConfigError
 from parhelion.evaluation.binning import scalar
 from parhelion.evaluation.comparison import Comparison, compare
 from parhelion.evaluation.distances import one_row, shape_chi2
+from parhelion.evaluation.metric import Metric
 from parhelion.evaluation.null import difference_quantities
 from parhelion.evaluation.parts import parts_of
-from parhelion.evaluation.registry import Metric
 from parhelion.evaluation.result import NAN, MetricResult, Quantity
 from parhelion.evaluation.shares import difference_of_shares, exchanged_shares, joint_influence, shape_quantity, shares
 from parhelion.sample import Sample

@@ -14,8 +14,8 @@ from parhelion.errors import ConfigError
 from parhelion.evaluation.binning import scalar, weighted_quantile
 from parhelion.evaluation.comparison import Influence, compare
 from parhelion.evaluation.exceedances import Exceedances, Tail
+from parhelion.evaluation.metric import Metric
 from parhelion.evaluation.parts import parts_of
-from parhelion.evaluation.registry import Metric
 from parhelion.evaluation.result import NAN, MetricResult, Quantity
 from parhelion.evaluation.shares import shape_quantity
 from parhelion.evaluation.tail_fits import Estimate, Method, Shape, fit_shape, hill_index, pareto_index

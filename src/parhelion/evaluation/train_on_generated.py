@@ -20,7 +20,7 @@ from parhelion.errors import ConfigError
 from parhelion.evaluation.binning import category_code, scalar
 from parhelion.evaluation.comparison import Comparison, compare
 from parhelion.evaluation.features import Features, choose_features
-from parhelion.evaluation.registry import Metric
+from parhelion.evaluation.metric import Metric
 from parhelion.evaluation.result import MetricResult, Quantity
 from parhelion.evaluation.transfer import SMALLEST, Examples, Measured, Score, transfer
 from parhelion.sample import Sample

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from parhelion.errors import DataError
 from parhelion.evaluation.auc import placements
-from parhelion.evaluation.learners import regressed_weight
+from parhelion.evaluation.regressed_weights import regressed_weight
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]

@@ -24,6 +24,7 @@ from scipy.stats import norm
 
 from parhelion.errors import ConfigError, DataError
 from parhelion.evaluation.comparison import Comparison, Influence, compare
+from parhelion.evaluation.metric import Metric
 from parhelion.evaluation.null import against_null, tail_probability
 from parhelion.evaluation.parameters import (
     FOLDS,
@@ -34,7 +35,6 @@ from parhelion.evaluation.parameters import (
     default_parameters,
     measure,
 )
-from parhelion.evaluation.registry import Metric
 from parhelion.evaluation.result import MetricResult, Quantity
 from parhelion.sample import Sample
 

@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from parhelion.errors import ConfigError, DataError, ShapeError
+from parhelion.evaluation.evaluating import evaluate
+from parhelion.evaluation.registry import METRICS
 from parhelion.evaluation.result import MetricResult
 from parhelion.sample import Field, Sample, Schema
 
@@ -86,9 +88,6 @@ def compare_arrays(
     >>> result.quantity("ks").p_value < 0.05
     True
     """
-    # The registry imports this module.
-    from parhelion.evaluation import METRICS, evaluate
-
     if metric not in METRICS:
         msg = f"metric {metric} is unknown; choose one of {', '.join(METRICS)}"
         raise ConfigError(msg)

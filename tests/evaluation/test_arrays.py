@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from parhelion.errors import ConfigError, DataError, ShapeError
-from parhelion.evaluation import AucMapOptions, AucPair, CorrelationOptions, HistogramOptions, alone, histograms
-from parhelion.evaluation.alone import compare_arrays
+from parhelion.evaluation import AucMapOptions, AucPair, CorrelationOptions, HistogramOptions, arrays, histograms
+from parhelion.evaluation.arrays import compare_arrays
 from parhelion.sample import Field, Sample, Schema
 
 RNG = np.random.default_rng(0)
@@ -17,7 +17,7 @@ X, Y = RNG.normal(size=(400, 2)), RNG.normal(size=(300, 2))
 
 
 def test_the_example_holds():
-    assert doctest.testmod(alone, raise_on_error=True).attempted > 0
+    assert doctest.testmod(arrays, raise_on_error=True).attempted > 0
 
 
 def test_arrays_are_the_samples_they_stand_for():
