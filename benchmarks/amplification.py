@@ -22,7 +22,7 @@ import torch
 
 from common import table
 from parhelion import generate
-from parhelion.evaluation.amplification import Amplification, amplification_curve, sampling_mse
+from parhelion.evaluation.model.amplification import Amplification, amplification_curve, sampling_mse
 from parhelion.sample import Field, Sample, Schema
 from parhelion.simulators.toys import Camel, Shell, draw
 from parhelion.surrogates import SURROGATES

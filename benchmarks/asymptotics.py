@@ -20,7 +20,7 @@ import torch
 
 from common import table
 from parhelion import generate
-from parhelion.evaluation.tail_fits import pareto_index
+from parhelion.evaluation.distributions.tail_fits import pareto_index
 from parhelion.simulators.toys import LogNormalTerms, as_sample, draw, sample_schema
 from parhelion.surrogates import SURROGATES
 from parhelion.training import TrainingConfig, fit

@@ -28,14 +28,14 @@ from common import describe, table
 from parhelion import io
 from parhelion.errors import DataError
 from parhelion.evaluation import METRICS
-from parhelion.evaluation.calochallenge import calochallenge_fpd, calochallenge_kpd
-from parhelion.evaluation.calochallenge_protocol import (
+from parhelion.evaluation.classifiers.calochallenge_protocol import (
     ChallengeShowers,
     DenseClassifier,
     dense_classifier,
     published_features,
     published_separations,
 )
+from parhelion.evaluation.distances.calochallenge import calochallenge_fpd, calochallenge_kpd
 from parhelion.io.binning import DATASETS, Geometry
 from parhelion.io.calochallenge import read_showers
 from parhelion.io.energies import energy_factor, find_cells, find_incident

@@ -62,13 +62,13 @@ class Task:
 
 
 def frechet(d: Data) -> object:
-    from parhelion.evaluation.frechet import frechet_distance
+    from parhelion.evaluation.distances.frechet import frechet_distance
 
     return frechet_distance(d.x, d.y)
 
 
 def frechet_signed(d: Data) -> object:
-    from parhelion.evaluation.frechet import frechet_distance
+    from parhelion.evaluation.distances.frechet import frechet_distance
 
     return frechet_distance(d.x, d.y, d.w, d.v)
 
@@ -81,57 +81,57 @@ def frechet_library(d: Data) -> object:
 
 
 def frechet_published(d: Data) -> object:
-    from parhelion.evaluation.calochallenge import calochallenge_fpd
+    from parhelion.evaluation.distances.calochallenge import calochallenge_fpd
 
     return calochallenge_fpd(d.x, d.y, max_samples=min(50_000, len(d.x)))
 
 
 def kernel(d: Data) -> object:
-    from parhelion.evaluation.kernel import kernel_distance
+    from parhelion.evaluation.distances.kernel import kernel_distance
 
     return kernel_distance(d.x, d.y)
 
 
 def kernel_signed(d: Data) -> object:
-    from parhelion.evaluation.kernel import kernel_distance
+    from parhelion.evaluation.distances.kernel import kernel_distance
 
     return kernel_distance(d.x, d.y, d.w, d.v)
 
 
 def kernel_sums(d: Data) -> object:
-    from parhelion.evaluation.tensors import Quartic
+    from parhelion.evaluation.distances.quartic_kernel import Quartic
 
     tensors = Quartic(WIDTH)
     return tensors.sum(d.x) @ tensors.sum(d.y)
 
 
 def kernel_dense(d: Data) -> object:
-    from parhelion.evaluation.tensors import dense_sums
+    from parhelion.evaluation.distances.quartic_kernel import dense_sums
 
     rows = np.concatenate([d.x[:5000], d.y[:5000]])
     return dense_sums(rows, np.repeat(np.eye(2), len(rows) // 2, axis=0))
 
 
 def kernel_published(d: Data) -> object:
-    from parhelion.evaluation.calochallenge import calochallenge_kpd
+    from parhelion.evaluation.distances.calochallenge import calochallenge_kpd
 
     return calochallenge_kpd(d.x, d.y)
 
 
 def wasserstein(d: Data) -> object:
-    from parhelion.evaluation.distances import wasserstein
+    from parhelion.evaluation.statistics.one_dimensional import wasserstein
 
     return wasserstein(d.x[:, 0], d.y[:, 0])
 
 
 def energy(d: Data) -> object:
-    from parhelion.evaluation.cumulative import energy
+    from parhelion.evaluation.statistics.cumulative import energy
 
     return energy(d.x[:, 0], d.y[:, 0])
 
 
 def all_cumulative(d: Data) -> object:
-    from parhelion.evaluation.cumulative import CdfDifference
+    from parhelion.evaluation.statistics.cumulative import CdfDifference
 
     return CdfDifference(d.x[:, 0], d.y[:, 0], d.w, d.v).measured()
 
@@ -155,13 +155,13 @@ def ks_library(d: Data) -> object:
 
 
 def sliced(d: Data) -> object:
-    from parhelion.evaluation.sliced import sliced_distances
+    from parhelion.evaluation.distances.sliced import sliced_distances
 
     return sliced_distances(d.x, d.y, directions=DIRECTIONS)
 
 
 def sliced_signed(d: Data) -> object:
-    from parhelion.evaluation.sliced import sliced_distances
+    from parhelion.evaluation.distances.sliced import sliced_distances
 
     return sliced_distances(d.x, d.y, d.w, d.v, directions=DIRECTIONS)
 
@@ -173,13 +173,13 @@ def energy_exact(d: Data) -> object:
 
 
 def bootstrap_auc(d: Data) -> object:
-    from parhelion.evaluation.auc import bootstrap_auc
+    from parhelion.evaluation.statistics.auc import bootstrap_auc
 
     return bootstrap_auc(d.positive, d.negative, replicas=REPLICAS, seed=0)
 
 
 def delong_auc(d: Data) -> object:
-    from parhelion.evaluation.auc import delong
+    from parhelion.evaluation.statistics.auc import delong
 
     return delong(d.positive, d.negative)
 
@@ -198,14 +198,14 @@ def _cells(d: Data) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 def delong_map(d: Data) -> object:
-    from parhelion.evaluation.auc import delong
+    from parhelion.evaluation.statistics.auc import delong
 
     return [delong(a, b) for a, b in _cells(d)]
 
 
 def bootstrap_map(d: Data) -> object:
-    from parhelion.evaluation.auc import ResampledAuc
-    from parhelion.evaluation.bootstrap import poisson_counts
+    from parhelion.evaluation.samples.bootstrap import poisson_counts
+    from parhelion.evaluation.statistics.auc import ResampledAuc
 
     rng = np.random.default_rng(0)
     found = []
@@ -223,7 +223,7 @@ def _halves(d: Data) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def trees(d: Data) -> object:
-    from parhelion.evaluation.learners import LearnerSettings, train_trees
+    from parhelion.evaluation.classifiers.learners import LearnerSettings, train_trees
 
     rows, label, rest = _halves(d)
     plain = np.zeros(WIDTH, dtype=bool)
@@ -232,7 +232,7 @@ def trees(d: Data) -> object:
 
 
 def trees_stopped(d: Data) -> object:
-    from parhelion.evaluation.learners import LearnerSettings, train_trees
+    from parhelion.evaluation.classifiers.learners import LearnerSettings, train_trees
 
     rows, label, rest = _halves(d)
     plain = np.zeros(WIDTH, dtype=bool)
@@ -248,7 +248,7 @@ def trees_library(d: Data) -> object:
 
 
 def quadratic(d: Data) -> object:
-    from parhelion.evaluation.learners import train_quadratic
+    from parhelion.evaluation.classifiers.learners import train_quadratic
 
     rows, label, rest = _halves(d)
     return train_quadratic(rows, label, np.ones(len(rows)), categorical=np.zeros(WIDTH, dtype=bool))(rest)
@@ -265,7 +265,7 @@ def quadratic_library(d: Data) -> object:
 
 
 def likelihood_ratio(d: Data) -> object:
-    from parhelion.evaluation.nplm import kernel_ratio, pair_distance
+    from parhelion.evaluation.neighbours.nplm import kernel_ratio, pair_distance
 
     rows, label, _ = _halves(d)
     rng = np.random.default_rng(0)
@@ -284,7 +284,7 @@ def likelihood_ratio_library(d: Data) -> object:
 
 
 def neighbours(d: Data) -> object:
-    from parhelion.evaluation.neighbours import nearest
+    from parhelion.evaluation.neighbours.nearest import nearest
 
     return nearest(d.y[:10_000], d.x)
 
@@ -296,7 +296,7 @@ def neighbours_library(d: Data) -> object:
 
 
 def neighbourhoods(d: Data) -> object:
-    from parhelion.evaluation.prdc import neighbourhoods
+    from parhelion.evaluation.neighbours.prdc import neighbourhoods
 
     return neighbourhoods(d.x[:10_000], d.y[:10_000])
 
@@ -366,8 +366,8 @@ def measure(task: Task, data: Data, repeats: int) -> dict[str, object]:
 
 def streamed(name: str, rows: int, chunk: int = 100_000) -> dict[str, object]:
     """CPU time and growth of the peak of resident memory for statistics of rows that come in chunks."""
-    from parhelion.evaluation.moments import BlockMoments
-    from parhelion.evaluation.tensors import BlockTensors
+    from parhelion.evaluation.distances.moments import BlockMoments
+    from parhelion.evaluation.distances.quartic_kernel import BlockTensors
 
     rng = np.random.default_rng(2)
     part, weight = rng.normal(size=(chunk, WIDTH)), rng.normal(1, 1, chunk)

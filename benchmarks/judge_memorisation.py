@@ -19,7 +19,7 @@ import torch
 
 from common import describe, table
 from parhelion import generate
-from parhelion.evaluation.memorisation import METRIC, MemorisationOptions, memorisation
+from parhelion.evaluation.neighbours.memorisation import METRIC, MemorisationOptions, memorisation
 from parhelion.sample import Field, Sample, Schema
 from parhelion.surrogates.flow import Flow
 from parhelion.surrogates.library import Library

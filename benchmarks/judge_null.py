@@ -40,11 +40,11 @@ from scipy.stats import binom, kstest
 from common import describe, table
 from parhelion.errors import ParhelionError
 from parhelion.evaluation import METRICS, AucMapOptions, AucPair, Cut, EfficiencyOptions
-from parhelion.evaluation.boundaries import BoundariesOptions, Law
-from parhelion.evaluation.curves import CurveOptions
-from parhelion.evaluation.resolution import ResolutionOptions
-from parhelion.evaluation.sigma import SigmaOptions
-from parhelion.evaluation.train_on_generated import Task, TrainOnGeneratedOptions
+from parhelion.evaluation.distributions.curves import CurveOptions
+from parhelion.evaluation.distributions.resolution import ResolutionOptions
+from parhelion.evaluation.physics.boundaries import BoundariesOptions, Law
+from parhelion.evaluation.physics.sigma import SigmaOptions
+from parhelion.evaluation.physics.train_on_generated import Task, TrainOnGeneratedOptions
 from parhelion.sample import Field, Sample, Schema
 
 SCHEMA = Schema(

@@ -20,8 +20,8 @@ from scipy.special import gammaincinv, ndtri
 from scipy.stats import norm, skewnorm
 
 from common import table
-from parhelion.evaluation.parameters import Parameter
-from parhelion.evaluation.usable import UsableSizeOptions, usable_size
+from parhelion.evaluation.inference.parameters import Parameter
+from parhelion.evaluation.inference.usable import UsableSizeOptions, usable_size
 from parhelion.sample import Field, Sample, Schema
 
 Draw = Callable[[np.ndarray, np.ndarray], np.ndarray]

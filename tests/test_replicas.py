@@ -11,7 +11,7 @@ from scipy.stats import ks_2samp
 from parhelion import Study
 from parhelion.config import load_study
 from parhelion.errors import ConfigError, DataError
-from parhelion.evaluation.replicated import Deviations, Exceedance, amplification_result, exceedance_result
+from parhelion.evaluation.model.replicated import Deviations, Exceedance, amplification_result, exceedance_result
 from parhelion.replicas import run_replicas
 from parhelion.report.families import replicas as figures
 from parhelion.simulators.toy_fits import fitted

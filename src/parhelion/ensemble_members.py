@@ -19,10 +19,10 @@ from parhelion.deploy import OUTSIDE, generate
 from parhelion.deploy.models import load_model
 from parhelion.errors import ConfigError, DataError
 from parhelion.evaluation import HistogramOptions, MetricResult
-from parhelion.evaluation.binning import require_category, require_rows, scalar
-from parhelion.evaluation.comparison import Comparison, compare
-from parhelion.evaluation.ensemble import LEAST_MEMBERS, NAME, ensemble_result
-from parhelion.evaluation.histograms import histogram_edges
+from parhelion.evaluation.distributions.histograms import histogram_edges
+from parhelion.evaluation.model.ensemble import LEAST_MEMBERS, NAME, ensemble_result
+from parhelion.evaluation.samples.binning import require_category, require_rows, scalar
+from parhelion.evaluation.samples.comparison import Comparison, compare
 from parhelion.noise import uniform
 from parhelion.sample import Field, Sample
 from parhelion.weights import require_positive_total
@@ -181,7 +181,7 @@ def judge_with_members(
     Returns
     -------
     list of MetricResult
-        One a response, and one a response and category if `by` is given (see `evaluation.ensemble.ensemble_result`).
+        One a response, and one a response and category if `by` is given (see `evaluation.model.ensemble`).
 
     Raises
     ------

@@ -205,7 +205,7 @@ def validate_ensemble(
     Returns
     -------
     list of MetricResult
-        One a response, and one a response and category if `by` is given (see `evaluation.ensemble.ensemble_result`).
+        One a response, and one a response and category if `by` is given (see `evaluation.model.ensemble`).
 
     Raises
     ------

@@ -17,8 +17,8 @@ from parhelion.ensemble_members import judge_with_members, require_members
 from parhelion.ensembles import validate_ensemble
 from parhelion.errors import ConfigError, DataError
 from parhelion.evaluation import METRICS, MetricResult, Requirement, Verdict, judge
-from parhelion.evaluation.ensemble import NAME as ENSEMBLE
-from parhelion.evaluation.ensemble import QUANTITIES as ENSEMBLE_QUANTITIES
+from parhelion.evaluation.model.ensemble import NAME as ENSEMBLE
+from parhelion.evaluation.model.ensemble import QUANTITIES as ENSEMBLE_QUANTITIES
 from parhelion.io import ColumnInfo, FieldSource, Layout
 from parhelion.io.community import layout_of_format
 from parhelion.observables import build, observed

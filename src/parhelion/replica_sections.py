@@ -47,7 +47,7 @@ class RivalSection(Section):
 
 
 class AmplificationSection(Section):
-    """Quantile deviations (see `evaluation.amplification`).
+    """Quantile deviations (see `evaluation.model.amplification`).
 
     Attributes
     ----------

@@ -21,7 +21,7 @@ from parhelion.config import LoadedStudy
 from parhelion.deploy import generate
 from parhelion.errors import ConfigError
 from parhelion.evaluation import MetricResult
-from parhelion.evaluation.replicated import Deviations, Exceedance, amplification_result, exceedance_result
+from parhelion.evaluation.model.replicated import Deviations, Exceedance, amplification_result, exceedance_result
 from parhelion.replica_sections import ReplicasSection, RivalSection
 from parhelion.sample import Sample, concatenate
 from parhelion.sections import SimulatorSource
@@ -75,7 +75,7 @@ def run_replicas(study: LoadedStudy, truth: Sample, folder: Path, *, say: Say) -
     Returns
     -------
     list of MetricResult
-        For each rival one result for each measure (see `evaluation.replicated`).
+        For each rival one result for each measure (see `evaluation.model.replicated`).
 
     Raises
     ------

@@ -38,8 +38,8 @@ from parhelion.evaluation import (
     evaluate,
     thin,
 )
-from parhelion.evaluation.boundaries import Law
-from parhelion.evaluation.train_on_generated import Task
+from parhelion.evaluation.physics.boundaries import Law
+from parhelion.evaluation.physics.train_on_generated import Task
 from parhelion.sample import Field, Sample, Schema
 
 OPTIONS = {

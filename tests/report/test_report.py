@@ -31,7 +31,7 @@ from parhelion.evaluation import (
     evaluate,
     judge,
 )
-from parhelion.evaluation.metric import Family
+from parhelion.evaluation.results.metric import Family
 from parhelion.report import ReportContent, SampleEntry, render_report, save_figures, write_report
 from parhelion.report import html as report_html
 from parhelion.report.families import FAMILIES

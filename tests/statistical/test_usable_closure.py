@@ -7,8 +7,8 @@ import pytest
 from scipy.special import ndtri
 from scipy.stats import norm
 
-from parhelion.evaluation.parameters import Parameter
-from parhelion.evaluation.usable import UsableSizeOptions, usable_size
+from parhelion.evaluation.inference.parameters import Parameter
+from parhelion.evaluation.inference.usable import UsableSizeOptions, usable_size
 from parhelion.sample import Field, Sample, Schema
 
 SCHEMA = Schema((Field("c"),), (Field("x"),))

@@ -7,37 +7,37 @@ A new metric is one entry in `METRICS`.
 
 from __future__ import annotations
 
-from parhelion.evaluation.amplification import AmplificationOptions
 from parhelion.evaluation.arrays import compare_arrays
-from parhelion.evaluation.auc import auc, bootstrap_auc, delong, placements
-from parhelion.evaluation.auc_map import AucMapOptions, AucPair, auc_map
-from parhelion.evaluation.boundaries import BoundariesOptions
-from parhelion.evaluation.classifier import ClassifierOptions, classifier
-from parhelion.evaluation.classifier_weights import ClassifierWeightsOptions
-from parhelion.evaluation.correlation import CorrelationOptions, correlation
-from parhelion.evaluation.curves import CurveOptions
-from parhelion.evaluation.differential import DifferentialOptions
-from parhelion.evaluation.distances import separation_power, wasserstein
-from parhelion.evaluation.efficiency import Cut, EfficiencyOptions, efficiency
+from parhelion.evaluation.classifiers.classifier import ClassifierOptions, classifier
+from parhelion.evaluation.classifiers.classifier_weights import ClassifierWeightsOptions
+from parhelion.evaluation.distances.frechet import FrechetOptions
+from parhelion.evaluation.distances.kernel import KernelDistanceOptions
+from parhelion.evaluation.distances.sliced import SlicedOptions
+from parhelion.evaluation.distributions.curves import CurveOptions
+from parhelion.evaluation.distributions.differential import DifferentialOptions
+from parhelion.evaluation.distributions.histograms import HistogramOptions, histograms
+from parhelion.evaluation.distributions.resolution import ResolutionOptions
+from parhelion.evaluation.distributions.tails import TailOptions
 from parhelion.evaluation.evaluating import evaluate, thin, thin_both
-from parhelion.evaluation.frechet import FrechetOptions
-from parhelion.evaluation.histograms import HistogramOptions, histograms
-from parhelion.evaluation.kernel import KernelDistanceOptions
-from parhelion.evaluation.memorisation import MemorisationOptions
-from parhelion.evaluation.metric import Metric
-from parhelion.evaluation.nplm import NplmOptions
-from parhelion.evaluation.posterior import PosteriorOptions
-from parhelion.evaluation.prdc import PrdcOptions
+from parhelion.evaluation.inference.posterior import PosteriorOptions
+from parhelion.evaluation.inference.usable import UsableSizeOptions
+from parhelion.evaluation.model.amplification import AmplificationOptions
+from parhelion.evaluation.neighbours.memorisation import MemorisationOptions
+from parhelion.evaluation.neighbours.nplm import NplmOptions
+from parhelion.evaluation.neighbours.prdc import PrdcOptions
+from parhelion.evaluation.physics.auc_map import AucMapOptions, AucPair, auc_map
+from parhelion.evaluation.physics.boundaries import BoundariesOptions
+from parhelion.evaluation.physics.correlation import CorrelationOptions, correlation
+from parhelion.evaluation.physics.efficiency import Cut, EfficiencyOptions, efficiency
+from parhelion.evaluation.physics.sigma import SigmaOptions
+from parhelion.evaluation.physics.structure import StructureOptions, structure
+from parhelion.evaluation.physics.train_on_generated import TrainOnGeneratedOptions
 from parhelion.evaluation.registry import METRICS
-from parhelion.evaluation.resolution import ResolutionOptions
-from parhelion.evaluation.result import Bin, MetricResult, Quantity
-from parhelion.evaluation.sigma import SigmaOptions
-from parhelion.evaluation.sliced import SlicedOptions
-from parhelion.evaluation.structure import StructureOptions, structure
-from parhelion.evaluation.tails import TailOptions
-from parhelion.evaluation.train_on_generated import TrainOnGeneratedOptions
-from parhelion.evaluation.usable import UsableSizeOptions
-from parhelion.evaluation.verdict import Outcome, Requirement, Verdict, judge
+from parhelion.evaluation.results.metric import Metric
+from parhelion.evaluation.results.result import Bin, MetricResult, Quantity
+from parhelion.evaluation.results.verdict import Outcome, Requirement, Verdict, judge
+from parhelion.evaluation.statistics.auc import auc, bootstrap_auc, delong, placements
+from parhelion.evaluation.statistics.one_dimensional import separation_power, wasserstein
 
 __all__ = [
     "METRICS",

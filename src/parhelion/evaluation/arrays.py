@@ -11,7 +11,7 @@ import numpy.typing as npt
 from parhelion.errors import ConfigError, DataError, ShapeError
 from parhelion.evaluation.evaluating import evaluate
 from parhelion.evaluation.registry import METRICS
-from parhelion.evaluation.result import MetricResult
+from parhelion.evaluation.results.result import MetricResult
 from parhelion.sample import Field, Sample, Schema
 
 Array = npt.NDArray[Any]

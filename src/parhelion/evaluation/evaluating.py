@@ -10,9 +10,9 @@ import numpy as np
 
 from parhelion import noise
 from parhelion.errors import ConfigError
-from parhelion.evaluation.metric import Metric
 from parhelion.evaluation.registry import METRICS
-from parhelion.evaluation.result import MetricResult, Quantity
+from parhelion.evaluation.results.metric import Metric
+from parhelion.evaluation.results.result import MetricResult, Quantity
 from parhelion.sample import Sample
 
 

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from parhelion.evaluation.result import MetricResult
+from parhelion.evaluation.results.result import MetricResult
 from parhelion.report.showers import ShowerPictures
 from parhelion.report.style import LABEL
 from parhelion.sample import Sample
 
 if TYPE_CHECKING:
-    from parhelion.evaluation.verdict import Verdict
+    from parhelion.evaluation.results.verdict import Verdict
     from parhelion.splot import MassFit
     from parhelion.training.tracking import Curve
 

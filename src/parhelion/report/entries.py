@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from parhelion.evaluation.result import MetricResult
-from parhelion.evaluation.verdict import Requirement
+from parhelion.evaluation.results.result import MetricResult
+from parhelion.evaluation.results.verdict import Requirement
 from parhelion.report.content import ReportContent
 
 if TYPE_CHECKING:

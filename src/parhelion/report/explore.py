@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from parhelion.evaluation.result import MetricResult
+from parhelion.evaluation.results.result import MetricResult
 from parhelion.report.entries import grouped
 from parhelion.report.figures.arrays import numbers
 from parhelion.report.figures.distributions import has_equal_bins

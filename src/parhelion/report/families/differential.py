@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from parhelion.evaluation.result import MetricResult
+from parhelion.evaluation.results.result import MetricResult
 from parhelion.report.content import ReportContent
 from parhelion.report.entries import Entry, events, grouped, named, slug
 from parhelion.report.figures.arrays import FloatArray, numbers

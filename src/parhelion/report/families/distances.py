@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from parhelion.evaluation.result import MetricResult, Quantity
+from parhelion.evaluation.results.result import MetricResult, Quantity
 from parhelion.report.content import ReportContent
 from parhelion.report.entries import Entry, bound_of, events, named, sentence, slug
 from parhelion.report.figures.arrays import FloatArray, measured, numbers

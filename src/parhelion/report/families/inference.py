@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from parhelion.evaluation.parameters import NAME
-from parhelion.evaluation.result import MetricResult
-from parhelion.evaluation.usable import ALL, rounded
+from parhelion.evaluation.inference.parameters import NAME
+from parhelion.evaluation.inference.usable import ALL, rounded
+from parhelion.evaluation.results.result import MetricResult
 from parhelion.report.content import ReportContent
 from parhelion.report.entries import Entry, events, grouped, least_of, named, sentence, slug
 from parhelion.report.figures.arrays import measured, numbers

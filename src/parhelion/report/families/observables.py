@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from parhelion.evaluation.result import MetricResult
+from parhelion.evaluation.results.result import MetricResult
 from parhelion.report.content import ReportContent
 from parhelion.report.entries import Entry, bound_of, events, grouped, named, sentence, slug
 from parhelion.report.figures import auc_map_figure, correlation_figure, efficiency_figure, structure_figure

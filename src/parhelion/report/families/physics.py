@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from parhelion.evaluation.result import MetricResult
+from parhelion.evaluation.results.result import MetricResult
 from parhelion.report.content import ReportContent
 from parhelion.report.entries import Entry, bound_of, events, grouped, named, sentence, slug
 from parhelion.report.figures.arrays import FloatArray, measured, numbers, probability

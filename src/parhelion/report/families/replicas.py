@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from parhelion.evaluation.replicated import NAME
-from parhelion.evaluation.result import MetricResult
+from parhelion.evaluation.model.replicated import NAME
+from parhelion.evaluation.results.result import MetricResult
 from parhelion.report.content import ReportContent
 from parhelion.report.entries import Entry, named
 from parhelion.report.figures.arrays import numbers

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from parhelion.evaluation.result import MetricResult
+from parhelion.evaluation.results.result import MetricResult
 from parhelion.report.figures.arrays import FloatArray, measured, numbers
 from parhelion.report.figures.drawing import panel_stacks, points
 from parhelion.report.style import GENERATED, LABEL, NULL, REFERENCE, note, style, with_unit

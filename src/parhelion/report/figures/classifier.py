@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from parhelion.evaluation.result import MetricResult
+from parhelion.evaluation.results.result import MetricResult
 from parhelion.report.figures.arrays import measured, numbers
 from parhelion.report.figures.drawing import points
 from parhelion.report.style import (

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from parhelion.evaluation.result import MetricResult
+from parhelion.evaluation.results.result import MetricResult
 from parhelion.report.figures.arrays import FloatArray, numbers
 from parhelion.report.figures.drawing import draw_pull, panel_stacks, points
 from parhelion.report.style import BAND, GENERATED, LABEL, REFERENCE, note, pretty, style, with_unit

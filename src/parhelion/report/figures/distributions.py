@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 import numpy.typing as npt
 
-from parhelion.evaluation.result import MetricResult
+from parhelion.evaluation.results.result import MetricResult
 from parhelion.report.figures.arrays import FloatArray, numbers
 from parhelion.report.figures.drawing import draw_pull, panel_stacks, points
 from parhelion.report.style import GENERATED, LABEL, NULL, REFERENCE, note, pretty, style, with_unit

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from parhelion.evaluation.result import MetricResult
+from parhelion.evaluation.results.result import MetricResult
 from parhelion.report.figures.arrays import FloatArray, measured, numbers, symmetric_limit
 from parhelion.report.style import DIVERGING, EMPTY, LABEL, new_figure, pretty, style, with_unit
 

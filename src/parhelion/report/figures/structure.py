@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from parhelion.evaluation.result import MetricResult
+from parhelion.evaluation.results.result import MetricResult
 from parhelion.report.figures.arrays import numbers
 from parhelion.report.style import GENERATED, LABEL, REFERENCE, new_figure, pretty, style
 

@@ -1,0 +1,1 @@
+"""Distances between distributions in many dimensions: Frechet, kernel and sliced, with their nulls by blocks."""

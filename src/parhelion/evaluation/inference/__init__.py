@@ -1,0 +1,1 @@
+"""What an analysis infers from a generated sample: parameters and their bias, posteriors and their calibration."""
