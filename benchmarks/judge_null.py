@@ -162,11 +162,14 @@ def one_toy(seed: int, name: str, rows: int, paired: bool, signed: bool) -> tupl
     metric = METRICS[name]
     extra = {"train": draw(rows, 2 * 10**6 + seed, signed=signed, first_id=2 * 10**8)} if metric.needs_train else {}
     try:
-        result = metric.compute(reference, generated, options_of(name), seed=seed, **extra)[0]
+        results = metric.compute(reference, generated, options_of(name), seed=seed, **extra)
     except ParhelionError as error:
         return {}, str(error)
+    # The results of most metrics are the same thing for one field after the other; those of this one differ in kind.
+    named = {f"{r.on} ": r for r in results} if name == "resolution" else {"": results[0]}
     return {
-        key: (q.value, q.null, q.null_error, np.nan if q.p_value is None else q.p_value)
+        what + key: (q.value, q.null, q.null_error, np.nan if q.p_value is None else q.p_value)
+        for what, result in named.items()
         for key, q in result.quantities.items()
         if key in metric.quantities
     }, ""

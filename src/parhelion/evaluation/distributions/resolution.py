@@ -1,4 +1,8 @@
-"""Response and resolution: mean and relative spread of a positive observable in bins of a condition."""
+"""Response and resolution: mean and relative spread of a positive observable in bins of a condition.
+
+The spread is given twice: as standard deviation, which a few rows far out can decide, and as the central 68.3 %, which
+they cannot.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse
+from scipy.stats import norm
 
 from parhelion.errors import ConfigError, DataError
 from parhelion.evaluation.distributions.condition_bins import ConditionBins, bin_rows, condition_edges
@@ -20,6 +25,8 @@ from parhelion.sample import Field, Sample
 FloatArray = npt.NDArray[np.float64]
 
 NAME = "resolution"
+# Quantiles of one standard deviation below and above the centre of a normal distribution, and the median.
+_LEVELS = (float(norm.cdf(-1)), 0.5, float(norm.cdf(1)))
 
 
 @dataclass(frozen=True)
@@ -60,11 +67,15 @@ class ResolutionOptions:
 
 
 def resolution(reference: Sample, generated: Sample, options: ResolutionOptions, *, seed: int) -> list[MetricResult]:
-    """Relative differences of mean and resolution (standard deviation over mean) in bins of a condition.
+    """Relative differences of mean, resolution and effective resolution in bins of a condition.
+
+    Resolution is the standard deviation over the mean; effective resolution half the width of the central 68.3 % of the
+    weight over the median, the same for a normal distribution.
 
     With m and s the weighted mean and resolution of a bin of weight W, a row contributes w (r - m) / (W m) to the
     relative difference of means and, with z = (r - m) / m, w ((z^2 - s^2) / (2 s^2) - z) / W to that of
-    resolutions (delta method); errors and nulls follow as in `comparison`, paired rows included.
+    resolutions (delta method), and to a quantile q of level p with density f it contributes w (p - [r <= q]) / (W f)
+    (Bahadur 1966); errors and nulls follow as in `comparison`, paired rows included.
 
     Parameters
     ----------
@@ -78,17 +89,18 @@ def resolution(reference: Sample, generated: Sample, options: ResolutionOptions,
     Returns
     -------
     list of MetricResult
-        Two: on ``mean of FIELD`` and on ``resolution of FIELD``. Quantities: `max` (main; largest relative
-        difference), `mean` (average of their sizes), `chi2_ndf`, `max_pull`. Details: ``field``, ``x``, ``x_unit``,
-        ``labels``, ``low``, ``high``, ``reference`` and ``generated`` (values, k bins), ``difference``,
-        ``difference_error`` (relative, k). Bins: the relative differences, for requirements on every bin.
+        Three: on ``mean of FIELD``, ``resolution of FIELD`` and ``effective resolution of FIELD``. Quantities: `max`
+        (main; largest relative difference), `mean` (average of their sizes), `chi2_ndf`, `max_pull`. Details:
+        ``field``, ``x``, ``x_unit``, ``labels``, ``low``, ``high``, ``reference`` and ``generated`` (values, k bins),
+        ``difference``, ``difference_error`` (relative, k). Bins: the relative differences, for requirements on every
+        bin.
 
     Raises
     ------
     ConfigError
         A field does not exist or is no scalar.
     DataError
-        No bin has enough rows, or the mean or spread of a bin is not positive.
+        No bin has enough rows, or the mean, the spread or the median of a bin is not positive.
     """
     comparison = compare(reference, generated)
     x = scalar(reference, options.x, NAME)[0]
@@ -97,11 +109,11 @@ def resolution(reference: Sample, generated: Sample, options: ResolutionOptions,
     slices = bin_rows(comparison, x, edges, options.min_rows, NAME)
     rng = np.random.default_rng(seed)
     moments = [
-        _moments(sample, scalar(sample, field.name, NAME)[1], cell, len(slices.labels))
+        _measured(sample, scalar(sample, field.name, NAME)[1], cell, len(slices.labels))
         for sample, cell in ((comparison.reference, slices.ours), (comparison.generated, slices.theirs))
     ]
     results = []
-    for index, what in enumerate(("mean", "resolution")):
+    for index, what in enumerate(("mean", "resolution", "effective resolution")):
         ours, theirs = moments[0][0][index], moments[1][0][index]
         influence = Influence(comparison, *(parts[1][index] for parts in moments))
         ratio = theirs / ours
@@ -150,10 +162,13 @@ def _result(
     )
 
 
-def _moments(
+def _measured(
     sample: Sample, values: FloatArray, cell: npt.NDArray[np.int64], bins: int
-) -> tuple[tuple[FloatArray, FloatArray], tuple[sparse.csr_matrix, sparse.csr_matrix]]:
-    """Mean and resolution of each bin, shapes (bins,), and the rows' relative influence on them, (n, bins)."""
+) -> tuple[tuple[FloatArray, ...], tuple[sparse.csr_matrix, ...]]:
+    """Mean, resolution and effective resolution of each bin, shapes (bins,).
+
+    And the rows' relative influence on each, (n, bins).
+    """
     rows = np.flatnonzero(cell >= 0)
     place, r, w = cell[rows], np.asarray(values, dtype=np.float64)[rows], sample.weight[rows]
     total = np.bincount(place, w, bins)
@@ -169,10 +184,48 @@ def _moments(
     spread = np.sqrt(square) / mean
     z = (r - mean[place]) / mean[place]
     share = w / total[place]
-    parts = share * z, share * ((z**2 - spread[place] ** 2) / (2 * spread[place] ** 2) - z)
+    effective, inner = np.empty(bins), np.empty(len(rows))
+    for k in range(bins):
+        here = place == k
+        effective[k], inner[here] = _effective(r[here], share[here])
+        if not effective[k] > 0:
+            msg = (
+                f"metric {NAME}: {sample.source}: the central 68.3 % of bin {k + 1} have no width or no positive "
+                "median; choose an observable that is continuous and positive, or other bins"
+            )
+            raise DataError(msg)
+    parts = share * z, share * ((z**2 - spread[place] ** 2) / (2 * spread[place] ** 2) - z), share * inner
     shape = (len(sample), bins)
-    first, second = (sparse.csr_matrix((part, (rows, place)), shape=shape) for part in parts)
-    return (mean, spread), (first, second)
+    influence = tuple(sparse.csr_matrix((part, (rows, place)), shape=shape) for part in parts)
+    return (mean, spread, effective), influence
+
+
+def _effective(r: FloatArray, share: FloatArray) -> tuple[float, FloatArray]:
+    """Half the width of the central 68.3 % over the median, and the relative influence of each row for weight 1, (n,).
+
+    `share` are the rows' weights over their sum. The inverse density at a quantile is a difference of quantiles, over
+    0.7 of the bandwidth of Bofinger (Aust. J. Stat. 17 (1975) 1): that one is best for a density's squared error, and
+    with a hundred rows makes errors of quantiles a tenth too large.
+    """
+    order = np.argsort(r)
+    sorted_share = share[order]
+    # Signed weights can make the cumulative distribution turn back; its running maximum does not.
+    cumulative = np.maximum.accumulate(np.cumsum(sorted_share) - sorted_share / 2)
+
+    def quantile(level: FloatArray) -> FloatArray:
+        return np.interp(level, cumulative, r[order])
+
+    levels = np.array(_LEVELS)
+    place = norm.ppf(levels)
+    size = 1 / np.sum(share**2)
+    wide = 0.7 * (4.5 * norm.pdf(place) ** 4 / (2 * place**2 + 1) ** 2 / size) ** 0.2
+    wide = np.minimum(wide, 0.9 * np.minimum(levels, 1 - levels))
+    low, middle, high = at = quantile(levels)
+    inverse_density = (quantile(levels + wide) - quantile(levels - wide)) / (2 * wide)
+    moves = (levels - (r[:, None] <= at)) * inverse_density
+    if not (high > low and middle > 0):
+        return 0.0, np.zeros(len(r))
+    return float((high - low) / (2 * middle)), (moves[:, 2] - moves[:, 0]) / (high - low) - moves[:, 1] / middle
 
 
 METRIC = Metric(NAME, ResolutionOptions, resolution, ("max", "mean", "chi2_ndf", "max_pull"), "distributions")

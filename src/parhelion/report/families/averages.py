@@ -18,7 +18,8 @@ def entries(content: ReportContent) -> Iterator[Entry]:
     for group in grouped(named(content, "resolution"), lambda r: r.details["field"]):
         d = group[0].details
         caption = (
-            f"Mean of {d['field']}, and its standard deviation over its mean, in bins of {d['x']}. Points: reference. "
+            f"Mean of {d['field']}, its standard deviation over its mean, and half the width of its central 68.3 % "
+            f"over its median (effective resolution), in bins of {d['x']}. Points: reference. "
             "Line: generated. Below: ratio of generated to reference with the standard error of the ratio. "
             f"{events(*group)}"
         )

@@ -50,7 +50,7 @@ def curve_figure(result: MetricResult, *, label: str = LABEL) -> Figure:
 
 
 def resolution_figure(results: Sequence[MetricResult], *, label: str = LABEL) -> Figure:
-    """Mean and resolution of one observable in bins of a condition, a stack of panels each.
+    """Mean and resolutions of one observable in bins of a condition, a stack of panels each.
 
     Parameters
     ----------
