@@ -249,6 +249,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=1000)
     parser.add_argument("--only", nargs="+", default=list(METRICS), choices=list(METRICS), metavar="METRIC")
     parser.add_argument("--setting", choices=("paired", "independent"), help="one of the two; both if not given")
+    parser.add_argument("--weights", choices=("unit", "signed"), help="one of the two; both if not given")
     parser.add_argument("--results", type=Path, help="file of toys done, JSON lines; continued if it exists")
     parser.add_argument("--show", action="store_true", help="only print the tables of the file")
     parser.add_argument("--processes", type=int, default=1)
@@ -259,6 +260,7 @@ def main() -> None:
     if args.results is not None and args.results.exists():
         done = [json.loads(text) for text in args.results.read_text(encoding="utf-8").splitlines()]
     settings = [s for s in SETTINGS if args.setting is None or s[0] == (args.setting == "paired")]
+    settings = [s for s in settings if args.weights is None or s[1] == (args.weights == "signed")]
     with multiprocessing.get_context("spawn").Pool(args.processes, torch.set_num_threads, (1,)) as pool:
         for name in () if args.show else args.only:
             for paired, signed in settings:

@@ -1,6 +1,7 @@
 """Smallest deformations that the metrics detect: the power of each against five kinds of errors of a surrogate.
 
     python benchmarks/judge_power.py --rows 10000 --dimensions 2 5 20 --toys 30 --processes 2 [--only classifier]
+    python benchmarks/judge_power.py --rows 100000 --toys 8 --results power.jsonl
 
 The reference is a mixture of three Gaussians with random means and correlations, the same for all toys of a dimension;
 the generated sample, of as many independent rows, is the mixture after a deformation of size e:
@@ -13,9 +14,13 @@ the generated sample, of as many independent rows, is the mixture after a deform
 
 A metric detects a toy if the p-value of its main quantity is below 0.05; with one result a column, if the smallest
 p-value times their number is. The table gives the size that half of the toys detect: bisection on a grid of sizes, each
-twice the last, and between the last two by linear interpolation of the share in log e. A number with
-`<` is the smallest size tried, `> 1` means that the largest is not found. `level` is the share of toys detected where
-nothing differs, 0.05 by design. `likelihood ratio` is the best test there can be: it knows both densities.
+twice the last, and between the last two by linear interpolation of the share in log e; at a size where half of the toys
+are decided, the others are left out. A number with `<` is the smallest size tried, `> 1` means that the largest is not
+found. With `--results`, sizes found are kept in a file, and a search begins next to the size that the file has for
+another number of rows, times the root of their ratio; where it ends does not depend on that as long as larger sizes are
+found by more toys. With `--level`, `level` is the share of toys detected where nothing differs, 0.05 by design.
+`likelihood ratio` is the best test there can be: it knows both densities. Its p-value is that of a normal sum, and
+for tails the rank among 40 toys where nothing differs.
 
 All metrics of the registry that take plain columns are run, with options that keep them cheap (see `OPTIONS`).
 Runs of several parts print parts of the table; toys depend on the seed, their number and nothing else.
@@ -24,14 +29,16 @@ Runs of several parts print parts of the table; toys depend on the seed, their n
 from __future__ import annotations
 
 import argparse
+import json
 import multiprocessing
 import time
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from scipy.special import logsumexp
+from scipy.special import expit, logsumexp
 from scipy.stats import norm
 
 from common import describe, table
@@ -42,7 +49,7 @@ from parhelion.sample import Field, Sample, Schema
 LLR = "likelihood ratio"
 DEFORMATIONS = ("mean", "width", "correlation", "tail", "missing")
 SHARES = np.array([0.5, 0.35, 0.15])
-GRID = 2.0 ** np.arange(-11, 1)
+GRID = 2.0 ** np.arange(-20, 1)
 COMMON: dict[str, Any] = {"train_null": False, "importance": False, "replicas": 99}
 # Those whose main quantity is a chi2 need no draws for its p-value. PRDC sees half of 10,000 rows: its time grows with
 # their square.
@@ -124,10 +131,30 @@ def mixture(dimensions: int) -> Mixture:
 
 @cache
 def null_of_ratio(kind: str, size: float, dimensions: int) -> tuple[float, float]:
-    """Mean and spread of one row's log-likelihood ratio where nothing differs."""
+    """Mean and spread of one row's log-likelihood ratio r where nothing differs.
+
+    The mean is wanted to a small part of what chance leaves of it in all rows of a toy. Rows are drawn from both
+    densities in equal parts and weighted, v = 2 / (1 + e^r); v has mean 1, and v r + 2 (v - 1) is of second order in r.
+    """
     m = mixture(dimensions)
-    found = m.log_ratio(kind, size, m.draw(kind, 0.0, 200_000, np.random.default_rng(1)))
-    return float(np.mean(found)), float(np.std(found))
+    first, second = [], []
+    for part in range(5):
+        rng = np.random.default_rng([1, part])
+        rows = np.concatenate([m.draw(kind, at, 100_000, rng) for at in (0.0, size)])
+        r = m.log_ratio(kind, size, rows)
+        v = 2.0 * expit(-r)
+        first.append(np.mean(v * r + 2.0 * (v - 1.0)))
+        second.append(np.mean(v * r**2))
+    mean = float(np.mean(first))
+    return mean, float(np.sqrt(np.mean(second) - mean**2))
+
+
+@cache
+def null_sums(kind: str, size: float, rows: int, dimensions: int) -> Any:
+    """Log-likelihood ratios of 40 samples where nothing differs: at most one of them above is a p-value below 0.05."""
+    m = mixture(dimensions)
+    rng = np.random.default_rng([2, rows, dimensions])
+    return np.array([np.sum(m.log_ratio(kind, size, m.draw(kind, 0.0, rows, rng))) for _ in range(40)])
 
 
 def options_of(name: str) -> Any:
@@ -155,13 +182,18 @@ def p_value(name: str, kind: str, size: float, rows: int, dimensions: int, seed:
     if name == LLR:
         # Where nothing differs there is no alternative to test; any size has its level.
         against = size if size > 0 else 0.1
+        found = float(np.sum(m.log_ratio(kind, against, y)))
+        if kind == "tail":
+            # A single row far out decides, so that the sum is not normal.
+            null = null_sums(kind, against, rows, dimensions)
+            return float((1 + np.sum(null >= found)) / (1 + len(null)))
         mean, spread = null_of_ratio(kind, against, dimensions)
-        return float(norm.sf((np.sum(m.log_ratio(kind, against, y)) - rows * mean) / (spread * np.sqrt(rows))))
+        return float(norm.sf((found - rows * mean) / (spread * np.sqrt(rows))))
     condition = name == "differential"
     ours, theirs = sample(x, 0, condition=condition), sample(y, 10**9, condition=condition)
     results = METRICS[name].compute(ours, theirs, options_of(name), seed=seed)
-    found = [1.0 if r.p_value is None else float(r.p_value) for r in results]
-    return min(1.0, min(found) * len(found))
+    p_values = [1.0 if r.p_value is None else float(r.p_value) for r in results]
+    return min(1.0, min(p_values) * len(p_values))
 
 
 def usable(names: list[str], dimensions: int) -> list[str]:
@@ -180,26 +212,51 @@ def usable(names: list[str], dimensions: int) -> list[str]:
     return found
 
 
-def smallest(name: str, kind: str, rows: int, dimensions: int, seeds: range, pool: Any) -> str:
-    """Size that half of the toys detect, in words."""
-    shares: dict[int, float] = {}
+def smallest(
+    name: str, kind: str, rows: int, dimensions: int, seeds: range, pool: Any, at_once: int, near: float | None
+) -> str:
+    """Size that half of the toys detect, in words; the search begins at the guess `near`, if there is one."""
+    seen: dict[int, list[bool]] = {}
+    half = (len(seeds) + 1) // 2
 
-    def power(at: int) -> float:
-        if at not in shares:
-            one = partial(p_value, name, kind, float(GRID[at]), rows, dimensions)
-            shares[at] = float(np.mean(np.array(pool.map(one, seeds)) < 0.05))
-        return shares[at]
+    def toys(at: int, *, decided: bool) -> list[bool]:
+        """Which toys detect a size; those that decide about half of them, or all."""
+        found = seen.setdefault(at, [])
+        while len(found) < len(seeds):
+            if decided and (sum(found) >= half or len(found) - sum(found) > len(seeds) - half):
+                break
+            some = seeds[len(found) : len(found) + at_once]
+            found += [p < 0.05 for p in pool.map(partial(p_value, name, kind, float(GRID[at]), rows, dimensions), some)]
+        return found
 
-    low, high = 0, len(GRID) - 1
-    if power(high) < 0.5:
-        return "> 1"
+    # Not found at `low`, found at `high`, both perhaps outside of the grid.
+    low, high, step = -1, len(GRID), 1
+    at = (low + high) // 2 if near is None else int(np.clip(np.round(np.log2(near / GRID[0])), 0, len(GRID) - 1))
     while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if power(middle) >= 0.5 else (middle, high)
-    if power(low) >= 0.5:
-        return f"< {GRID[low]:.1e}"
-    part = (0.5 - power(low)) / (power(high) - power(low))
-    return f"{GRID[low] * (GRID[high] / GRID[low]) ** part:.3g}"
+        low, high = (low, at) if sum(toys(at, decided=True)) >= half else (at, high)
+        if near is None or (low >= 0 and high < len(GRID)):
+            at = (low + high) // 2
+        else:
+            at = max(high - step, 0) if low < 0 else min(low + step, len(GRID) - 1)
+            step *= 2
+    if high == len(GRID):
+        return "> 1"
+    if low < 0:
+        return f"< {GRID[high]:.1e}"
+    less, more = (float(np.mean(toys(at, decided=False))) for at in (low, high))
+    part = (0.5 - less) / (more - less)
+    return f"{GRID[low] * (GRID[high] / GRID[low]) ** part:.2g}"
+
+
+def guess(found: list[dict[str, Any]], name: str, kind: str, rows: int, dimensions: int) -> float | None:
+    """Size to begin with: the one found for the nearest number of rows, to first order."""
+    same = [e for e in found if (e["metric"], e["kind"], e["dimensions"]) == (name, kind, dimensions)]
+    if not same:
+        return None
+    entry = min(same, key=lambda e: abs(np.log(e["rows"] / rows)))
+    # What is not found remains so; what lies below the grid is looked for from there.
+    size = float(entry["size"].strip("<> "))
+    return size if entry["size"].startswith(">") else size * float(np.sqrt(entry["rows"] / rows))
 
 
 def main() -> None:
@@ -208,16 +265,21 @@ def main() -> None:
     parser.add_argument("--dimensions", type=int, nargs="+", default=[2, 5, 20])
     parser.add_argument("--deformations", nargs="+", choices=DEFORMATIONS, default=DEFORMATIONS)
     parser.add_argument("--toys", type=int, default=30)
-    known = [LLR, *METRICS]
+    choices = [LLR, *METRICS]
     parser.add_argument(
-        "--only", nargs="+", choices=known, default=known, help="metrics; all that take plain columns if not given"
+        "--only", nargs="+", choices=choices, default=choices, help="metrics; all that take plain columns if not given"
     )
+    parser.add_argument("--results", type=Path, help="file of sizes found, JSON lines; continued if it exists")
+    parser.add_argument("--level", action="store_true", help="also the share of toys detected where nothing differs")
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(1)
     seeds = range(options.seed, options.seed + options.toys)
     print(describe(processes=options.processes, toys=options.toys, seeds=f"{seeds[0]} to {seeds[-1]}"))
+    known = []
+    if options.results is not None and options.results.exists():
+        known = [json.loads(text) for text in options.results.read_text(encoding="utf-8").splitlines()]
     with multiprocessing.Pool(options.processes, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         for dimensions in options.dimensions:
             names = usable(options.only, dimensions)
@@ -225,10 +287,22 @@ def main() -> None:
                 lines = []
                 for name in names:
                     begin = time.perf_counter()
-                    null = pool.map(partial(p_value, name, "mean", 0.0, rows, dimensions), seeds)
-                    line: dict[str, object] = {"metric": name, "level": f"{np.mean(np.array(null) < 0.05):.2f}"}
+                    line: dict[str, object] = {"metric": name}
+                    if options.level:
+                        null = pool.map(partial(p_value, name, "mean", 0.0, rows, dimensions), seeds)
+                        line["level"] = f"{np.mean(np.array(null) < 0.05):.2f}"
                     for kind in options.deformations:
-                        line[kind] = smallest(name, kind, rows, dimensions, seeds, pool)
+                        key = {"metric": name, "kind": kind, "rows": rows, "dimensions": dimensions}
+                        key |= {"toys": options.toys, "seed": options.seed}
+                        done = [entry["size"] for entry in known if entry == {**key, "size": entry["size"]}]
+                        if not done:
+                            near = guess(known, name, kind, rows, dimensions)
+                            done = [smallest(name, kind, rows, dimensions, seeds, pool, options.processes, near)]
+                            known.append({**key, "size": done[0]})
+                            if options.results is not None:
+                                with options.results.open("a", encoding="utf-8") as file:
+                                    file.write(json.dumps(known[-1]) + "\n")
+                        line[kind] = done[0]
                     line["s in all"] = f"{time.perf_counter() - begin:.0f}"
                     lines.append(line)
                     print(f"  {dimensions} dimensions, {rows} rows, {name} done", flush=True)

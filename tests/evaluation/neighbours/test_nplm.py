@@ -11,7 +11,15 @@ from scipy.optimize import minimize
 from scipy.stats import kstest
 
 from parhelion.errors import ConfigError, DataError
-from parhelion.evaluation.neighbours.nplm import METRIC, NplmOptions, kernel_ratio, nplm, pair_distance, statistic
+from parhelion.evaluation.neighbours.nplm import (
+    METRIC,
+    NplmOptions,
+    _quantities,
+    kernel_ratio,
+    nplm,
+    pair_distance,
+    statistic,
+)
 
 FAST = NplmOptions(toys=30)
 
@@ -67,6 +75,16 @@ def test_null_is_that_of_experiments(pid, paired):
     assert np.sum(p <= 0.05) <= 8
     z = np.array([r.quantity("z").value for r in results])
     assert z.std() == pytest.approx(1.0, abs=0.45)
+
+
+@pytest.mark.parametrize("ndf", [5, 100])
+def test_thirty_toys_keep_the_level(ndf):
+    # 200,000 draws have shares of 0.0510 and 0.0099 below 0.05 and 0.01 with 5 degrees of freedom, 0.0493 and 0.0099
+    # with 100.
+    draws = 0.8 * np.random.default_rng(1).chisquare(ndf, (2000, 31))
+    p = np.array([_quantities(float(row[0]), row[1:])[0]["t"].p_value for row in draws])
+    for level in (0.05, 0.01):
+        assert np.mean(p <= level) == pytest.approx(level, abs=3.3 * np.sqrt(level * (1 - level) / len(p)))
 
 
 def test_a_wrong_sample_is_found_and_blamed(pid):
