@@ -84,7 +84,7 @@ ENTRIES: dict[str, Entry] = {
             "schedule": {"kind": "cosine", "final": 0.1},
             "ema": 0.99,
         },
-        2500,
+        2000,
     ),
     # Density and post-processor learn last, when the rate has fallen.
     "bibae": Entry(
@@ -188,7 +188,7 @@ def train_entry(
     training |= {
         "steps": int(args.share * entry.steps),
         "seconds": None,
-        "validate_every": 100,
+        "validate_every": int(args.share * entry.steps) if args.last else 100,
         "checkpoint_every": 200,
     }
     resumed = (folder / "last.safetensors").is_file()
@@ -283,6 +283,7 @@ def main() -> None:
     parser.add_argument("--share", type=float, default=1.0, help="of the steps of all stages in `ENTRIES`")
     parser.add_argument("--held-out", type=int, default=10_000, help="rows to judge on, at most a third of a sample")
     parser.add_argument("--folder", type=Path, default=Path("runs/benchmark-papers"))
+    parser.add_argument("--last", action="store_true", help="judge the last step, not the best on validation")
     parser.add_argument("--judge-only", action="store_true", help="take the surrogates that are in the folder")
     args = parser.parse_args()
     torch.set_num_threads(1)
