@@ -79,15 +79,16 @@ def test_minibatch_discrimination_is_its_formula_and_counts_signed_weights():
 
 
 def test_a_cut_gives_exact_zeros_and_lets_empty_cells_learn():
-    cut = Cut(4)
+    cut = Cut(5)
     cut.threshold.fill_(0.5)
     cut.ceiling.fill_(3.0)
-    x = torch.tensor([[-1.0, 0.4, 0.5, 7.0]], requires_grad=True)
+    x = torch.tensor([[-4.0, -1.0, 0.4, 0.5, 7.0]], requires_grad=True)
     y = cut(x)
-    assert y.tolist() == [[0.0, 0.0, 0.5, 3.0]]
+    assert y.tolist() == [[0.0, 0.0, 0.0, 0.5, 3.0]]
     y.sum().backward()
     assert x.grad is not None
-    torch.testing.assert_close(x.grad, torch.tensor([[0.1, 1.0, 1.0, 1.0]]))
+    # Far below 0 there is none: nothing may drive a cell on that is empty already.
+    torch.testing.assert_close(x.grad, torch.tensor([[0.0, 0.1, 1.0, 1.0, 1.0]]))
 
 
 @pytest.mark.parametrize("shape", [(9,), (30, 30), (5, 6, 7)])

@@ -119,6 +119,28 @@ def test_the_energy_term_is_the_distance_to_the_incident_energy():
     np.testing.assert_allclose(term.events(scene(x, condition)), expected, rtol=1e-3, atol=1e-4)
 
 
+def test_the_slope_of_enforced_statistics_is_theirs_but_at_most_one():
+    _, codec, x, condition = encoded(TOY, [{"kind": "voxels", "linear": 1e-3, "top": 1.0}])
+    term = IMAGE_AUXILIARY["statistics"]().make(x.shape[1], condition.shape[1], codec)
+    term.fit(x, condition, torch.ones(len(x)))
+    real, made, other = x, x.roll(1, 0).requires_grad_(), x.roll(2, 0)
+    seen = [
+        torch.asinh((statistics(term.names, term.plane, y, condition) - term.centre) / term.scale)
+        for y in (real, made, other)
+    ]
+    score = energy_score(*seen) / 2
+    (expected,) = torch.autograd.grad(score.sum(), made)
+    events = term.events(Scene(real, made, condition, torch.ones_like(x), made, other))
+    torch.testing.assert_close(events, score)
+    (found,) = torch.autograd.grad((0.7 * events).sum(), made)
+    size = expected.norm(dim=1, keepdim=True)
+    assert float(size.max()) > 2.0
+    assert float(size.min()) < 0.9
+    torch.testing.assert_close(found, 0.7 * expected / size.clamp(min=1.0))
+    with torch.no_grad():
+        torch.testing.assert_close(term.events(Scene(real, made, condition, torch.ones_like(x), made, other)), score)
+
+
 def test_terms_name_what_they_compare_and_need_their_fields():
     assert IMAGE_AUXILIARY["statistics"].model_validate({"names": ["shift_x"]}).compared == ("shift_x",)
     assert all(IMAGE_AUXILIARY[kind]().kind == kind for kind in IMAGE_AUXILIARY)

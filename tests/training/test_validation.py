@@ -9,7 +9,7 @@ from training_toys import SCHEMA, Duel, Line, line_sample
 
 from parhelion.errors import DataError
 from parhelion.training import SlicedEnergy, TrainingConfig, ValidationLoss, fit
-from parhelion.training.validation import choose_rows, sliced_energy
+from parhelion.training.validation import choose_rows, scales, sliced_energy
 
 
 def ones(n: int) -> torch.Tensor:
@@ -69,6 +69,22 @@ def test_sliced_energy_sees_a_lost_correlation_with_the_condition():
     # Right marginals, given to the wrong conditions.
     surrogate.generate = lambda condition, noise: response[: len(condition)]
     assert metric(surrogate) > 20 * metric.null
+
+
+def test_a_cell_that_is_nearly_always_empty_weighs_no_more_than_others():
+    random = torch.Generator().manual_seed(1)
+    cells = torch.rand(1000, 5, generator=random)
+    # One hit in a thousand rows, and no hit at all.
+    cells[:, 3:] = 0.0
+    cells[7, 3] = 0.01
+    # A field of its own in another unit, and a condition, keep their standard deviations.
+    small, condition = 1e-3 * torch.randn(1000, 1, generator=random), torch.randn(1000, 2, generator=random)
+    units = scales(torch.cat([cells, small, condition], dim=1), [5, 1])
+    spread = torch.cat([cells, small, condition], dim=1).std(dim=0)
+    torch.testing.assert_close(units[[0, 1, 2, 5, 6, 7]], spread[[0, 1, 2, 5, 6, 7]])
+    least = 0.1 * float(spread[:5].square().mean().sqrt())
+    assert units[3:5].tolist() == pytest.approx([least, least])
+    assert least > 50 * float(spread[3])
 
 
 def test_validation_loss_is_the_weighted_mean():

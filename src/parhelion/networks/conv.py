@@ -106,7 +106,9 @@ class Cut(nn.Module):
     """Numbers below a threshold, one a column, become exactly 0, (n, d) -> (n, d); those above a ceiling become it.
 
     What training sees is what sampling gives: real images have exact zeros, and a critic finds any image that has none.
-    The gradient is that of a leaky rectifier instead, so that an empty cell can still learn to have energy.
+    The gradient is that of a leaky rectifier instead, so that an empty cell can still learn to have energy. It ends at
+    minus the ceiling: a critic pays no heed to cells that are always empty, and its gradient there would drive what is
+    cut to ever larger negative numbers.
     """
 
     threshold: Tensor
@@ -123,7 +125,7 @@ class Cut(nn.Module):
         kept = torch.where((x >= self.threshold) & (x > 0), torch.minimum(x, self.ceiling), torch.zeros_like(x))
         if not torch.is_grad_enabled() or not x.requires_grad:
             return kept
-        leaky = nn.functional.leaky_relu(x, self.slope)
+        leaky = nn.functional.leaky_relu(torch.maximum(x, -self.ceiling), self.slope)
         # Added so that the value is `kept` to the last bit.
         return kept.detach() + (leaky - leaky.detach())
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -14,6 +16,7 @@ from parhelion.training.table import TrainingTable, stream_seed, validation_seed
 
 _ROWS = 4096
 _CHOICE = 3
+_TINY, _LEAST = 1e-6, 0.1
 
 
 def choose_rows(sample: Sample, rows: int, seed: int) -> Sample:
@@ -101,7 +104,7 @@ class SlicedEnergy:
         # A family may put more beside the response; only the response itself is generated.
         response = batch.response[:, : sample.schema.response_width]
         joint = torch.cat([response, batch.condition], dim=1)
-        self.scale = joint.std(dim=0).clamp(min=1e-6)
+        self.scale = scales(joint, [f.width for f in sample.schema.response])
         generator = torch.Generator().manual_seed(self.seed)
         parts = [
             torch.nn.functional.normalize(torch.randn(directions, width, generator=generator), dim=1)
@@ -131,6 +134,25 @@ class SlicedEnergy:
         response = torch.where(self.active, torch.cat(parts), 0.0)
         generated = self._project(torch.cat([response, self.condition], dim=1))
         return sliced_energy(generated, self.weight, self.reference, self.reference_weight)
+
+
+def scales(joint: Tensor, widths: Sequence[int]) -> Tensor:
+    """Units of columns (n, k): standard deviations, of cells at least a tenth of the average over their field.
+
+    A cell that is empty in nearly all validation rows would have a unit near 0, and one hit there would weigh more than
+    all else together. The average is the root of the mean square.
+
+    Parameters
+    ----------
+    joint
+        Responses, then conditions.
+    widths
+        Columns of each field of the response.
+    """
+    spread = joint.std(dim=0).clamp(min=_TINY)
+    fields = torch.split(spread[: sum(widths)], list(widths))
+    units = [field.clamp(min=float(_LEAST * field.square().mean().sqrt())) for field in fields]
+    return torch.cat([*units, spread[sum(widths) :]])
 
 
 def sliced_energy(x: Tensor, x_weight: Tensor, y: Tensor, y_weight: Tensor) -> float:

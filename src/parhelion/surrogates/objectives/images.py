@@ -14,6 +14,7 @@ from parhelion.errors import ConfigError
 from parhelion.networks.conv import Downsampling, scale_convolutions
 from parhelion.surrogates.codec import Codec
 from parhelion.surrogates.objectives.auxiliary import AuxiliaryConfig, AuxiliaryTerm, Scene
+from parhelion.surrogates.objectives.base import norm
 from parhelion.surrogates.objectives.statistics import Plane, Statistic, energy_score, statistics
 
 _SLOPE = 0.2
@@ -91,7 +92,8 @@ class StatisticsTerm(AuxiliaryTerm):
     """Energy score of the inverse hyperbolic sine of statistics, each in units of its standard deviation from its mean.
 
     The score of a monotone function is as proper as the statistic's own. A statistic of the first, nearly empty images
-    can be tens of standard deviations off and change with every cell: it would drown all other terms.
+    can be tens of standard deviations off and change with every cell: its gradient would drown that of a critic, whose
+    slope is about 1. So the slope in each generated image is at most 1, whatever the value.
     """
 
     fakes: ClassVar[int] = 2
@@ -117,8 +119,17 @@ class StatisticsTerm(AuxiliaryTerm):
         if scene.other is None:
             msg = "a statistics term compares two generated events: give both"
             raise ConfigError(msg)
-        parts = [self._of(x, scene.condition) for x in (scene.real, scene.fake, scene.other)]
-        return energy_score(*parts) / len(self.scale)
+        fakes = [x.detach().requires_grad_() for x in (scene.fake, scene.other)]
+        with torch.enable_grad():
+            parts = [self._of(x, scene.condition) for x in (scene.real, *fakes)]
+            value = energy_score(*parts) / len(self.scale)
+            slopes = torch.autograd.grad(value.sum(), fakes)
+        out = value.detach()
+        for x, slope in zip((scene.fake, scene.other), slopes, strict=True):
+            bounded = slope / norm(slope).clamp(min=1.0)[:, None]
+            # Nothing is added to the value, only the gradient.
+            out = out + ((x - x.detach()) * bounded).sum(dim=1)
+        return out
 
     def _of(self, x: Tensor, condition: Tensor) -> Tensor:
         return torch.asinh((statistics(self.names, self.plane, x, condition) - self.centre) / self.scale)
