@@ -3,7 +3,8 @@
     python benchmarks/calochallenge_protocol.py REFERENCE [GENERATED] --dataset 2 [--seeds 3] [--low] [--normed]
 
 REFERENCE and GENERATED are files of the challenge or of `parhelion simulate cylinder`. Without GENERATED the reference
-is divided into two halves: the null, what Geant4 against Geant4 gives at this size.
+is divided into two halves: the null, what Geant4 against Geant4 gives at this size. With `--library K` a library (one
+of the K nearest showers in energy) learns from the second half and is judged by the first.
 
 - S: separation powers of the published histograms (published binning and range, 1e-16 in the denominator), averaged
   over the layers, times 1000. The null is (bins - 1) / 4 (1/n + 1/m), which holds where all showers and bins are
@@ -25,7 +26,7 @@ import time
 import numpy as np
 
 from common import describe, table
-from parhelion import io
+from parhelion import generate, io
 from parhelion.errors import DataError
 from parhelion.evaluation import METRICS
 from parhelion.evaluation.classifiers.calochallenge_protocol import (
@@ -41,6 +42,7 @@ from parhelion.io.calochallenge import read_showers
 from parhelion.io.energies import energy_factor, find_cells, find_incident
 from parhelion.observables.calochallenge import cut, normed_voxel_vector, voxel_vector
 from parhelion.sample import Field, Sample, Schema
+from parhelion.surrogates import Library
 
 # FPD x 1000, KPD x 1000, AUC low, AUC high, <S of layer energies> x 1000: final results of arXiv:2410.21611.
 PUBLISHED = {
@@ -95,6 +97,20 @@ def halves(showers: ChallengeShowers, seed: int) -> tuple[ChallengeShowers, Chal
     return first, second
 
 
+def looked_up(ours: ChallengeShowers, theirs: ChallengeShowers, k: int, seed: int) -> ChallengeShowers:
+    """Showers of a library of `theirs`, at the energies of `ours`."""
+    schema = Schema((Field("incident_energy", "MeV"),), (Field("showers", "MeV", theirs.voxels.shape[1:]),))
+    first, second = (
+        Sample(schema, {"incident_energy": s.incident, "showers": s.voxels}, source=source)
+        for s, source in ((ours, "reference"), (theirs, "library"))
+    )
+    options = {"k": k, "codec": {"response": [], "knots": 0}}
+    library = Library(schema, Library.Config.model_validate(options))
+    library.prepare(second, seed=seed)
+    made = generate(library, first, seed=seed, outside="clamp")
+    return ChallengeShowers(ours.incident, made["showers"].astype(theirs.voxels.dtype))
+
+
 def distances(ours: np.ndarray, theirs: np.ndarray, seed: int) -> dict[str, str]:
     """FPD and KPD by the published estimators and FPD without bias, in thousandths."""
     largest = np.abs(ours).max(axis=0)
@@ -129,6 +145,7 @@ def main() -> None:
     parser.add_argument("--dataset", choices=list(DATASETS), default="2")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=1, help="of the halves and the estimator without bias")
+    parser.add_argument("--library", type=int, metavar="K", help="judge a library of one half by the other")
     parser.add_argument("--low", action="store_true", help="the low-level classifier too: minutes to hours on a CPU")
     parser.add_argument("--normed", action="store_true", help="the one with normalised layers too")
     parser.add_argument("--width", type=int, default=2048)
@@ -141,6 +158,8 @@ def main() -> None:
         ours, theirs = reference, load(args.generated, geometry)
     else:
         ours, theirs = halves(reference, args.seed)
+        if args.library:
+            theirs = looked_up(ours, theirs, args.library, args.seed)
     if min(len(ours.incident), len(theirs.incident)) < 100:
         msg = (
             f"{len(ours.incident)} and {len(theirs.incident)} showers are too few for this protocol; give at least 100"
@@ -167,7 +186,8 @@ def main() -> None:
     rows.append(dict(zip(rows[0], ("voxel", "-", f"{1e3 * found['voxel']:.3g}", "-"), strict=True)))
     print(table(rows))
     features = [published_features(s, geometry) for s in (ours, theirs)]
-    mine: dict[str, object] = {"model": "this file" if args.generated else "Geant4, this file's halves"}
+    model = f"library, k = {args.library}, of one half" if args.library else "Geant4, this file's halves"
+    mine: dict[str, object] = {"model": "this file" if args.generated else model}
     mine |= distances(*features, args.seed)
     mine["AUC high"] = aucs(*features, settings, args.seeds)
     kept = [ChallengeShowers(s.incident, cut(s.voxels, geometry)) for s in (ours, theirs)]
