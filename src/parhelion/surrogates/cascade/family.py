@@ -16,6 +16,9 @@ from parhelion.surrogates.cascade.pyramid import WHOLE, Level, Pyramid
 from parhelion.surrogates.cascade.splitter import Mixture, Splitter, scaled, uniform
 from parhelion.surrogates.codec import CodecConfig
 
+# Fluctuations of the response that are told apart, in units of their size.
+_FAR = 5.0
+
 
 class CascadeConfig(SurrogateConfig):
     """Options of a cascade.
@@ -96,7 +99,7 @@ class Cascade(Surrogate):
         self.splitters, self.contexts = nn.ModuleList(), nn.ModuleList()
         for level in self.pyramid.levels:
             widths = self._widths(level)
-            far = features + 1 + len(level.centre)
+            far = features + 2 + len(level.centre)
             if level.size > WHOLE:
                 far += len(self.pyramid.levels[self._whole].centre)
             self.contexts.append(
@@ -222,15 +225,14 @@ class Cascade(Surrogate):
         image = self._turned(batch.response, turn, back=False)
         maps = self.pyramid.maps(image)
         momentum = self._log_momentum(batch.condition)
-        x = (torch.log(maps[0].sum(dim=1)) - momentum - self.total_scale[0]) / self._spread(momentum)
-        x = x[:, None]
+        x = ((torch.log(maps[0].sum(dim=1)) - momentum - self.total_scale[0]) / self._spread(momentum))[:, None]
         score = self.total_mixture.log_prob(self.total(condition), x, torch.ones_like(x, dtype=torch.bool))
         logs = {"nll/total": -score.detach().mean()}
         splitters = self._splitters()
         for k, level in enumerate(self.pyramid.levels):
             both = torch.cat([maps[k], maps[k + 1]], dim=1)
             found = torch.zeros_like(score)
-            for context in self._context(level, k, condition, maps):
+            for context in self._context(level, k, condition, x, maps):
                 splitter = next(splitters)
                 at = splitter.find(both)
                 found = found.index_add(0, at.row, splitter.log_prob(both, context, at))
@@ -241,13 +243,21 @@ class Cascade(Surrogate):
     def _splitters(self) -> Iterator[Splitter]:
         return iter([module for module in self.splitters if isinstance(module, Splitter)])
 
-    def _context(self, level: Level, k: int, condition: Tensor, maps: list[Tensor]) -> tuple[Tensor, ...]:
+    def _context(
+        self, level: Level, k: int, condition: Tensor, response: Tensor, maps: list[Tensor]
+    ) -> tuple[Tensor, ...]:
         """What all blocks of a level are told, (n, width) for each phase.
 
-        From conditions, total energy and this map or its centre.
+        From conditions, total energy and this map or its centre. The response (n, 1), in units of its
+        fluctuations, goes with the shape; networks would have to find it as a small difference of two large numbers.
         """
         total = scaled(maps[0].sum(dim=1, keepdim=True), self.threshold)
-        parts = [condition, total - 3.0, scaled(_columns(maps[k], level.centre), self.threshold) - total]
+        parts = [
+            condition,
+            total - 3.0,
+            response.clamp(-_FAR, _FAR),
+            scaled(_columns(maps[k], level.centre), self.threshold) - total,
+        ]
         if level.size > WHOLE:
             whole = self.pyramid.levels[self._whole].centre
             parts.append(scaled(_columns(maps[self._whole], whole), self.threshold) - total)
@@ -302,7 +312,7 @@ class Cascade(Surrogate):
         start = 2
         for k, level in enumerate(self.pyramid.levels):
             both = torch.nn.functional.pad(maps[k], (0, self.pyramid.stride(k + 1)))
-            for context in self._context(level, k, oriented, maps):
+            for context in self._context(level, k, oriented, x, maps):
                 splitter = next(splitters)
                 both = splitter.draw(both, context, noise, start)
                 start += splitter.noise_features
