@@ -76,10 +76,15 @@ ENTRIES: dict[str, Entry] = {
     "calogan": Entry(
         "calogan",
         "calogan",
-        {"latent": 128, "seeds": 8, "critic_channels": (16, 8, 8, 8)},
-        # With rates of 1e-4 (critic) and 4e-4 (generator) it does not learn at all.
-        {"batch_size": 32},
-        1200,
+        # One step of the generator to one of the critic, and a larger rate for the critic: these steps are few.
+        {"latent": 128, "seeds": 8, "critic_channels": (16, 8, 8, 8), "generator_steps": 1},
+        {
+            "batch_size": 32,
+            "optimiser": {"kind": "adam", "learning_rate": 5e-5, "betas": [0.5, 0.999]},
+            "schedule": {"kind": "cosine", "final": 0.1},
+            "ema": 0.99,
+        },
+        2500,
     ),
     # Density and post-processor learn last, when the rate has fallen.
     "bibae": Entry(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -107,6 +109,9 @@ def test_the_energy_term_makes_the_layers_sum_to_the_incident_energy():
             total = surrogate.generate(batch.condition, z).sum(dim=1)
         return float((total - incident).abs().mean() / incident.mean())
 
+    # Too small throughout, so that the term has something to do.
+    with torch.no_grad():
+        surrogate.generator.unit *= 0.2
     before = off()
     optimiser = torch.optim.Adam(surrogate.generator.parameters(), 2e-3)
     for step in range(120):
@@ -115,6 +120,28 @@ def test_the_energy_term_makes_the_layers_sum_to_the_incident_energy():
         optimiser.step()
     assert before > 0.5
     assert off() < 0.2
+
+
+def test_layers_start_from_their_own_energies():
+    toy = LayeredToy()
+    sample = toy.sample(400)
+    scale = dict(zip(("layer_0", "layer_1", "layer_2"), (1.0, 1.0, 1e-2), strict=True))
+    columns = {"energy": sample["energy"], **{name: sample[name] * k for name, k in scale.items()}}
+    sample = Sample(sample.schema, columns, source="uneven layers")
+    codec = {"response": [], "knots": 0, "threshold": 1e-6}
+    surrogate = CaloGan(sample.schema, CaloGan.Config.model_validate({**LAYERED, "codec": codec}))
+    surrogate.prepare(sample, seed=1)
+    batch = surrogate.encode(sample)
+    z = torch.randn(400, surrogate.noise_features, generator=torch.Generator().manual_seed(7))
+    with torch.no_grad():
+        made = surrogate.generate(batch.condition, z)
+    sizes = [math.prod(shape) for shape in toy.shapes]
+    for i, (real, first) in enumerate(zip(batch.response.split(sizes, 1), made.split(sizes, 1), strict=True)):
+        energy = float(real.sum(dim=1).mean())
+        assert float(first.sum(dim=1).mean()) == pytest.approx(energy, rel=0.25)
+        assert float(surrogate.critic.energy_unit[i]) == pytest.approx(energy)
+        hit = real[real > 0]
+        assert float(surrogate.critic.cell_unit[i]) == pytest.approx(float(hit.square().mean().sqrt()))
 
 
 def test_cubes_are_images_too():

@@ -61,6 +61,8 @@ class LayerStream(nn.Module):
 class LayeredGenerator(nn.Module):
     """One stream a layer; from the second layer on a cell may take over what the layer before has (`InPainting`).
 
+    Images come in units of their layers, `unit` (layers,): 1 until it is set.
+
     Parameters
     ----------
     inputs
@@ -71,8 +73,11 @@ class LayeredGenerator(nn.Module):
         See `LayerStream`.
     """
 
+    unit: Tensor
+
     def __init__(self, inputs: int, shapes: Sequence[tuple[int, int]], seeds: int, channels: tuple[int, int]) -> None:
         super().__init__()
+        self.register_buffer("unit", torch.ones(len(shapes)))
         self.streams = nn.ModuleList(LayerStream(inputs, shape, seeds, channels) for shape in shapes)
         self.attention = nn.ModuleList(InPainting(shape) for shape in shapes[1:])
 
@@ -82,7 +87,7 @@ class LayeredGenerator(nn.Module):
         mixed = [raw[0]]
         for attention, before, image in zip(self.attention, raw, raw[1:], strict=False):
             mixed.append(attention(before, image))
-        return torch.cat([image.flatten(1) for image in mixed], dim=1)
+        return torch.cat([image.flatten(1) * self.unit[i] for i, image in enumerate(mixed)], dim=1)
 
 
 class LayerBody(nn.Module):
@@ -115,6 +120,9 @@ class LayeredCritic(nn.Module):
     far that is from the incident energy, and whether it is further than `tolerance`. Minibatch discrimination of
     images, shares and energies stands beside them (arXiv:1712.10321, section 4); without it rows do not meet.
 
+    It sees cells and energies in units of their layers, `cell_unit` and `energy_unit` (layers,): 1 and 10 until they
+    are set. The paper's are 1 and 10 for all, behind which batch normalisation brings each layer to its own scale.
+
     Parameters
     ----------
     shapes
@@ -128,6 +136,9 @@ class LayeredCritic(nn.Module):
     tolerance
         In the unit of the cells, as all energies.
     """
+
+    cell_unit: Tensor
+    energy_unit: Tensor
 
     def __init__(
         self,
@@ -143,6 +154,8 @@ class LayeredCritic(nn.Module):
         self.bodies = nn.ModuleList(LayerBody(shape, channels) for shape in shapes)
         widths = [body.features for body in self.bodies if isinstance(body, LayerBody)]
         count = len(shapes)
+        self.register_buffer("cell_unit", torch.ones(count))
+        self.register_buffer("energy_unit", torch.full((count,), 10.0))
         compared = [sum(widths), count, count] if minibatch else []
         self.discriminations = nn.ModuleList(MinibatchDiscrimination(w, _KERNELS, _NUMBERS) for w in compared)
         self.features = sum(widths) + 2 * count + 3 + _KERNELS * len(compared)
@@ -152,15 +165,15 @@ class LayeredCritic(nn.Module):
         """Scores (n, 1) and features (n, features) of cells (n, cells), incident energies (n,) and weights (n,)."""
         layers = torch.split(x, [math.prod(shape) for shape in self.shapes], dim=1)
         images = [
-            body(layer.reshape(-1, 1, *shape))
-            for body, layer, shape in zip(self.bodies, layers, self.shapes, strict=True)
+            body((layer / self.cell_unit[i]).reshape(-1, 1, *shape))
+            for i, (body, layer, shape) in enumerate(zip(self.bodies, layers, self.shapes, strict=True))
         ]
         # Soft, so that a generator feels it; exactly 0 for an empty cell.
         hit = torch.stack([(layer / (layer + self.threshold)).mean(dim=1) for layer in layers], dim=1)
         energy = torch.stack([layer.sum(dim=1) for layer in layers], dim=1)
         total = energy.sum(dim=1)
         off = (total - incident).abs()
-        seen = [torch.cat(images, dim=1), hit, energy / 10.0]
+        seen = [torch.cat(images, dim=1), hit, energy / self.energy_unit]
         sums = torch.stack([total / 100.0, off, 10.0 * (off > self.tolerance).to(x.dtype)], dim=1)
         near = [compare(part, weight) for compare, part in zip(self.discriminations, seen, strict=False)]
         code = torch.cat([*seen, sums, *near], dim=1)

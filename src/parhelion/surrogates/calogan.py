@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import ClassVar
 
 import torch
@@ -19,6 +20,9 @@ from parhelion.surrogates.image_gan import ImageObjective, set_cut
 from parhelion.surrogates.objectives import AnyPenalty, AuxiliaryConfig, Judged, NoPenalty
 from parhelion.surrogates.objectives.adversarial import JensenShannon
 from parhelion.surrogates.objectives.images import IncidentEnergy, incident_energy
+
+# Showers, or up to twice as many, whose average energies give the layers' units.
+_MEASURED = 2000
 
 
 class CaloGanConfig(AdversarialConfig):
@@ -71,8 +75,10 @@ class CaloGan(Adversarial):
     the incident energy, is all that a generator sees. The critic also sees how many cells are hit, the layers'
     energies, how far their sum is from the incident energy, and how like each other the rows of a batch are.
 
-    Unlike the paper's networks these have no batch normalisation, since then a row would depend on the others. Network
-    space is physical, and cells below the threshold are exactly 0.
+    Unlike the paper's networks these have no batch normalisation, since then a row would depend on the others. Instead
+    each layer has units of its own, taken from the training sample: a layer with a thousandth of the energy would
+    otherwise start with a third of it, and a critic hardly see what is wrong there. Network space is physical, cells
+    below the threshold are exactly 0.
     """
 
     kind: ClassVar[str] = "calogan"
@@ -117,6 +123,25 @@ class CaloGan(Adversarial):
         """Fit the codec, build the networks, and take the threshold to network space."""
         super().prepare(sample, seed=seed)
         set_cut(self.cut, self, sample)
+        self._set_units(sample.take(slice(None, None, max(1, len(sample) // _MEASURED))), seed)
+
+    @torch.no_grad()
+    def _set_units(self, sample: Sample, seed: int) -> None:
+        """Let generator and critic start from the layers' own energies, as averaged over showers."""
+        generator, critic = self.generator, self.critic
+        assert isinstance(generator, LayeredGenerator)
+        assert isinstance(critic, LayeredCritic)
+        batch = self.encode(sample)
+        noise = torch.randn(len(batch), self.noise_features, generator=torch.Generator().manual_seed(seed))
+        made = self.generate(batch.condition, noise)
+        sizes = [math.prod(shape) for shape in self.shapes]
+        pairs = zip(torch.split(batch.response, sizes, dim=1), torch.split(made, sizes, dim=1), strict=True)
+        for i, (real, first) in enumerate(pairs):
+            energy, start = (batch.weight * real.sum(dim=1)).sum() / batch.weight.sum(), first.sum(dim=1).mean()
+            if energy > 0 and start > 0:
+                generator.unit[i] = energy / start
+                critic.energy_unit[i] = energy
+                critic.cell_unit[i] = (real**2).sum().div((real > 0).sum()).sqrt()
 
     def turns(self, step: int) -> tuple[str, ...]:
         """The critic's steps, then the generator's."""
