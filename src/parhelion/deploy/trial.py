@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from itertools import islice, product
@@ -22,6 +23,7 @@ SingleArray = npt.NDArray[np.float32]
 GOLDEN_SEED = 20
 _GOLDEN_ROWS, _GOLDEN_NUMBERS = 64, 1 << 16
 _MOST_CORNERS = 256
+_NUDGES = 3
 _EXTREME = 6.0
 _ROWS_AT_ONCE = 2048
 _STATISTICS_ROWS = 20_000
@@ -140,9 +142,9 @@ def edge_conditions(surrogate: Surrogate) -> FloatArray:
 def golden_block(model: SurrogateModel, edges: FloatArray, condition: FloatArray, scale: FloatArray) -> Golden:
     """Rows for the file: edges first, then ordinary ones; fewer where a row is wide.
 
-    Rows whose answer changes by more than the tolerance when the noise moves by ten units of its last place, as much
-    as the rounding of a network's sums may, lie at the edge of a discrete choice and prove nothing; others take their
-    place.
+    Rows whose answer changes by more than the tolerance when noise moves by ten units of its last place, or weights by
+    a hundred, as much as the rounding of a network's sums may, prove nothing, and others take their place. They lie at
+    the edge of a discrete choice, or so far outside of what the network has learned that rounding decides.
     """
     width = model.noise_width + model.schema.response_width + model.schema.condition_width
     wanted = int(np.clip(_GOLDEN_NUMBERS // width, 4, _GOLDEN_ROWS))
@@ -151,11 +153,26 @@ def golden_block(model: SurrogateModel, edges: FloatArray, condition: FloatArray
     noise = model.noise(GOLDEN_SEED, event_id)
     response = model.respond(tried, noise)
     sure = np.ones(len(tried), dtype=bool)
-    for factor in (1.0 - 4e-6, 1.0 + 4e-6):
-        moved = model.respond(tried, (noise * np.float32(factor)).astype(np.float32))
-        sure &= (np.abs(moved - response) <= 0.5 * Trial.RELATIVE * (scale + np.abs(response))).all(axis=1)
+    moved = [model.respond(tried, (noise * np.float32(factor)).astype(np.float32)) for factor in (1 - 4e-6, 1 + 4e-6)]
+    moved += [_nudged(model, seed).respond(tried, noise) for seed in range(_NUDGES)]
+    for answer in moved:
+        # Written so that NaN is not sure.
+        sure &= (np.abs(answer - response) <= 0.5 * Trial.RELATIVE * (scale + np.abs(response))).all(axis=1)
     kept = np.flatnonzero(sure)[:wanted]
     return Golden(GOLDEN_SEED, 0, event_id[kept], tried[kept], noise[kept], response[kept])
+
+
+def _nudged(model: SurrogateModel, seed: int) -> SurrogateModel:
+    """A copy whose weights are off by some rounding, each on its own."""
+    import torch
+
+    surrogate = copy.deepcopy(model.surrogate)
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for weight in surrogate.parameters():
+            if weight.is_floating_point():
+                weight *= 1.0 + 1e-5 * torch.randn(weight.shape, generator=generator).to(weight)
+    return SurrogateModel(surrogate)
 
 
 def try_package(package: Any, model: SurrogateModel, condition: FloatArray, edges: FloatArray, *, seed: int) -> Trial:
