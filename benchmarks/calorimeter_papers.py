@@ -76,7 +76,7 @@ ENTRIES: dict[str, Entry] = {
     "calogan": Entry(
         "calogan",
         "calogan",
-        # One step of the generator to one of the critic, and a larger rate for the critic: these steps are few.
+        # Few steps for few showers: a critic that has seen each of a thousand twenty times wins for good.
         {"latent": 128, "seeds": 8, "critic_channels": (16, 8, 8, 8), "generator_steps": 1},
         {
             "batch_size": 32,
@@ -84,7 +84,7 @@ ENTRIES: dict[str, Entry] = {
             "schedule": {"kind": "cosine", "final": 0.1},
             "ema": 0.99,
         },
-        2500,
+        700,
     ),
     # Density and post-processor learn last, when the rate has fallen.
     "bibae": Entry(
