@@ -171,7 +171,7 @@ def _nudged(model: SurrogateModel, seed: int) -> SurrogateModel:
     with torch.no_grad():
         for weight in surrogate.parameters():
             if weight.is_floating_point():
-                weight *= 1.0 + 1e-5 * torch.randn(weight.shape, generator=generator).to(weight)
+                weight.mul_(1.0 + 1e-5 * torch.randn(weight.shape, generator=generator).to(weight))
     return SurrogateModel(surrogate)
 
 
