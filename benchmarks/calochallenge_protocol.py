@@ -152,6 +152,8 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=50)
     parser.add_argument("--single", action="store_true", help="single precision, not the published double")
     args = parser.parse_args()
+    if args.library is not None and (args.generated or args.library < 1):
+        parser.error("--library K takes K >= 1 and no GENERATED: the library is what is judged")
     geometry = DATASETS[args.dataset]
     reference = load(args.reference, geometry)
     if args.generated:

@@ -166,7 +166,8 @@ def _nudged(model: SurrogateModel, seed: int) -> SurrogateModel:
     """A copy whose weights are off by some rounding, each on its own."""
     import torch
 
-    surrogate = copy.deepcopy(model.surrogate)
+    # Buffers are shared: those of a library are its whole sample.
+    surrogate = copy.deepcopy(model.surrogate, {id(buffer): buffer for buffer in model.surrogate.buffers()})
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for weight in surrogate.parameters():

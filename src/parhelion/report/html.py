@@ -130,6 +130,7 @@ def _environment() -> jinja2.Environment:
         status=status_of,
         subject=subject,
         measured=_measured,
+        unbroken=lambda text: text.replace("± ", "±\u00a0"),
         value_and_error=_value_and_error,
         bound=_bound,
         duration=duration,

@@ -14,7 +14,7 @@ from parhelion.networks.conv import Cut
 from parhelion.networks.layered import LayeredCritic, LayeredGenerator
 from parhelion.sample import Sample
 from parhelion.surrogates.adversarial import Adversarial, AdversarialConfig
-from parhelion.surrogates.base import Batch
+from parhelion.surrogates.base import Batch, Draws
 from parhelion.surrogates.codec import CodecConfig
 from parhelion.surrogates.image_gan import ImageObjective, set_cut
 from parhelion.surrogates.objectives import AnyPenalty, AuxiliaryConfig, Judged, NoPenalty
@@ -77,7 +77,7 @@ class CaloGan(Adversarial):
 
     Unlike the paper's networks these have no batch normalisation, since then a row would depend on the others. Instead
     each layer has units of its own, taken from the training sample: a layer with a thousandth of the energy would
-    otherwise start with a third of it, and a critic hardly see what is wrong there. Network space is physical, cells
+    otherwise start with much of it, and a critic hardly see what is wrong there. Network space is physical, cells
     below the threshold are exactly 0.
     """
 
@@ -120,7 +120,7 @@ class CaloGan(Adversarial):
         )
 
     def prepare(self, sample: Sample, *, seed: int) -> None:
-        """Fit the codec, build the networks, and take the threshold to network space."""
+        """Fit the codec, build the networks, take the threshold to network space, and give layers their units."""
         super().prepare(sample, seed=seed)
         set_cut(self.cut, self, sample)
         self._set_units(sample.take(slice(None, None, max(1, len(sample) // _MEASURED))), seed)
@@ -132,8 +132,7 @@ class CaloGan(Adversarial):
         assert isinstance(generator, LayeredGenerator)
         assert isinstance(critic, LayeredCritic)
         batch = self.encode(sample)
-        noise = torch.randn(len(batch), self.noise_features, generator=torch.Generator().manual_seed(seed))
-        made = self.generate(batch.condition, noise)
+        made = self.generate(batch.condition, Draws(seed).normal(len(batch), self.noise_features))
         sizes = [math.prod(shape) for shape in self.shapes]
         pairs = zip(torch.split(batch.response, sizes, dim=1), torch.split(made, sizes, dim=1), strict=True)
         for i, (real, first) in enumerate(pairs):
