@@ -5,7 +5,10 @@ from pathlib import Path
 import awkward as ak
 import numpy as np
 import pytest
+import torch
 import uproot
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from parhelion import io
 from parhelion.config import load_study
@@ -67,6 +70,23 @@ def test_a_damaged_surrogate(tmp_path: Path, toy) -> None:
         (tmp_path / "s.safetensors").write_bytes(whole[:size])
         with pytest.raises(DataError, match="not a surrogate file, or it is damaged"):
             describe_file(tmp_path / "s.safetensors")
+
+
+def test_a_surrogate_of_a_version_with_other_networks(tmp_path: Path, toy) -> None:
+    """Not damaged, but of no use here: the sentence says what to do."""
+    made = Matching(toy.schema, MatchingConfig(width=8, blocks=1))
+    made.prepare(toy.sample(400), seed=1)
+    made.save(path := tmp_path / "s.safetensors")
+    with safe_open(path, framework="pt") as file:
+        metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    name = next(n for n, t in tensors.items() if t.shape == (8, 8))
+    for change, detail in (
+        ({name: torch.zeros(8, 9)}, rf"{name}: of shape \(8, 9\) in the file, of shape \(8, 8\) here"),
+        ({"more": torch.zeros(2)}, r"more: of shape \(2,\) in the file, is missing here"),
+    ):
+        save_file({**tensors, **change}, path, metadata=metadata)
+        with pytest.raises(DataError, match=f"other networks from the same options .{detail}.; train it anew"):
+            describe_file(path)
 
 
 # --------------------------------------------------------------------------- templates

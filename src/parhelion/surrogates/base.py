@@ -329,7 +329,7 @@ def read_surrogate(path: str | os.PathLike[str], families: dict[str, type[Surrog
     Raises
     ------
     DataError
-        The file is missing, damaged, not a surrogate, or of a newer format.
+        The file is missing, damaged, not a surrogate, of a newer format, or of a version with other networks.
     """
     if not Path(path).is_file():
         msg = f"{path}: there is no such file"
@@ -340,6 +340,12 @@ def read_surrogate(path: str | os.PathLike[str], families: dict[str, type[Surrog
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         newer = header["format"] > FORMAT or header["kind"] not in families
         surrogate = None if newer else _rebuild(header, tensors, families[header["kind"]])
+    except _OtherNetworksError as error:
+        msg = (
+            f"{path}: this version of parhelion builds other networks from the same options ({error}); train it anew, "
+            "or use the package that was exported from it"
+        )
+        raise DataError(msg) from error
     except ValidationError as error:
         msg = f"{path}: its options are not those of this version ({error.errors()[0]['loc']})"
         raise ConfigError(msg) from error
@@ -358,10 +364,24 @@ def _rebuild(header: dict[str, Any], tensors: dict[str, Tensor], family: type[Su
     surrogate.codec = Codec(schema, surrogate.config.codec, pattern_sizes=header["pattern"])
     surrogate.set_sizes(header["sizes"])
     surrogate.build(surrogate.codec.features, schema.response_width)
+    _same_shapes(surrogate.state_dict(), tensors)
     surrogate.load_state_dict(tensors)
     surrogate.provenance = header["provenance"]
     surrogate.prepared = True
     return surrogate.eval()
+
+
+class _OtherNetworksError(Exception):
+    """A file's numbers are whole, but not those of the networks that its header describes."""
+
+
+def _same_shapes(expected: dict[str, Tensor], found: dict[str, Tensor]) -> None:
+    for name in sorted(expected.keys() | found.keys()):
+        shapes = [tuple(numbers[name].shape) if name in numbers else None for numbers in (found, expected)]
+        if shapes[0] != shapes[1]:
+            have, need = ("is missing" if s is None else f"of shape {s}" for s in shapes)
+            msg = f"{name}: {have} in the file, {need} here"
+            raise _OtherNetworksError(msg)
 
 
 def schema_to_dict(schema: Schema) -> dict[str, Any]:
