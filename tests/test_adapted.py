@@ -1,4 +1,4 @@
-"""A shipped study that learns from the user's file instead of a simulation."""
+"""A shipped study that learns from the user's file instead of its own data."""
 
 from __future__ import annotations
 
@@ -63,15 +63,24 @@ def test_a_foreign_file_is_given_the_fields_of_the_simulator(tmp_path):
         np.testing.assert_allclose(read[name], sample[name], rtol=1e-6)
 
 
-@pytest.mark.parametrize("name", shipped_studies())
-def test_each_study_with_a_simulator_can_be_adapted(name, showers, tmp_path):
-    if isinstance(load_study(name).config.data.train, SimulatorSource) and not load_study(name).config.replicas:
-        with h5py.File(tmp_path / "foreign.h5", "w") as file:
-            file["a"] = np.arange(9.0)
-        assert isinstance(load_study(adapted(name, tmp_path / "foreign.h5", tmp_path)).config.data.train, FilesSource)
-    elif name == "ecal-demo":
-        with pytest.raises(ConfigError, match="ecal-demo: learns from files already; copy it and change data"):
-            adapted(name, showers, tmp_path)
+@pytest.mark.parametrize("name", [n for n in shipped_studies() if not load_study(n).config.replicas])
+def test_each_study_can_be_adapted(name, tmp_path):
+    with h5py.File(tmp_path / "foreign.h5", "w") as file:
+        file["a"] = np.arange(9.0)
+    study, mine = load_study(name), load_study(adapted(name, tmp_path / "foreign.h5", tmp_path))
+    source, theirs = mine.config.data.train, study.config.data.train
+    assert isinstance(source, FilesSource)
+    rows = theirs.schema_of_rows if isinstance(theirs, SimulatorSource) else load("ecal-electrons").schema
+    layout = source.layout()
+    assert layout is not None
+    assert layout.schema == rows
+
+
+def test_a_study_judged_on_files_of_its_own_keeps_them(showers, tmp_path):
+    text = load_study("ecal-demo").text.replace("  test_share: 0.3\n", "  test: {files: mine.h5}\n")
+    (tmp_path / "two.yaml").write_text(text)
+    with pytest.raises(ConfigError, match=r"two\.yaml: has files of its own to be judged on .data\.test.; copy it"):
+        adapted(str(tmp_path / "two.yaml"), showers, tmp_path)
 
 
 def test_a_missing_file_is_one_sentence(tmp_path):

@@ -34,8 +34,8 @@ FLOORS = (
     ("ensemble_members", "observed", "replica_sections", "template"),
     ("checks", "sections"),
     ("config",),
-    ("adapted", "sources"),
-    ("ensembles", "replicas"),
+    ("sources",),
+    ("adapted", "ensembles", "replicas"),
     ("judgement", "study"),
     # 6: the command line
     ("commands", "inspection"),

@@ -14,9 +14,11 @@ from parhelion.errors import ConfigError, DataError
 from parhelion.evaluation import METRICS, evaluate
 from parhelion.io.binning import DATASETS
 from parhelion.io.calochallenge import write_showers
-from parhelion.observables import add_observables, build, observe, observed, stream_observables
+from parhelion.judgement import judge_files, parse_requirement
+from parhelion.observables import add_observables, build, observe, observed, require_scale, stream_observables
 from parhelion.observed import OnResponse, evaluate_observed
 from parhelion.sample import Field, Sample, Schema
+from parhelion.study import Study
 
 SIDE = 8
 STUDY = """\
@@ -215,3 +217,56 @@ def test_negative_cells_are_refused(sample, sets):
     columns = {**sample.columns, "energy": sample["energy"] - 1.0}
     with pytest.raises(DataError, match="shower 0 has a cell with the negative energy"):
         add_observables(Sample(sample.schema, columns), sets)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (
+            lambda energy: 1000 * energy,
+            r"showers\.h5: observables ecal: the cells sum to 180 times the incident energy in the median, expected a "
+            r"few percent to about 1: probably cells in MeV were taken for GeV; say the unit .*file_unit",
+        ),
+        (
+            lambda energy: np.where(np.arange(600)[:, None, None] == 411, -0.5, energy),
+            r"showers\.h5: field energy: shower 411 has a cell with the negative energy -0\.5 GeV",
+        ),
+    ],
+)
+def test_showers_that_cannot_be_stop_a_study_at_their_file(tmp_path, spoil, words):
+    sample = showers()
+    columns = {**sample.columns, "energy": spoil(np.asarray(sample["energy"]))}
+    io.write(Sample(sample.schema, columns), tmp_path / "showers.h5")
+    (tmp_path / "study.yaml").write_text(STUDY, encoding="utf-8")
+    with pytest.raises(DataError, match=words):
+        Study.load(tmp_path / "study.yaml").run(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_negative_cells_are_found_without_observables_too(tmp_path):
+    sample = showers()
+    columns = {**sample.columns, "energy": np.where(np.arange(600)[:, None, None] == 411, -0.5, sample["energy"])}
+    io.write(Sample(sample.schema, columns), tmp_path / "showers.h5")
+    text = STUDY[: STUDY.index("observables:")] + "metrics: [{metric: frechet}]\n"
+    (tmp_path / "study.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(DataError, match=r"showers\.h5: field energy: shower 411 has a cell"):
+        Study.load(tmp_path / "study.yaml").run(tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_scale_is_asked_of_the_reference_alone(sample, tmp_path):
+    """What a model generated may be anything: it is judged."""
+    sets = build([("ecal", None)], sample.schema)
+    off = Sample(sample.schema, {**sample.columns, "energy": np.asarray(sample["energy"]) * 1000})
+    require_scale(sample, sets)
+    require_scale(off.take(slice(0, 9)), sets)
+    with pytest.raises(DataError, match="times the incident energy"):
+        require_scale(off, sets)
+    for name, given in (("right", sample), ("off", off)):
+        io.write(given, tmp_path / f"{name}.h5")
+    right, wrong = str(tmp_path / "right.h5"), str(tmp_path / "off.h5")
+    with pytest.raises(DataError, match="cells in MeV were taken for GeV"):
+        judge_files(wrong, right, observables=[("ecal", None)], seed=1, say=print)
+    asked = parse_requirement("frechet<=0.1")
+    found = judge_files(right, wrong, observables=[("ecal", None)], requirements=[asked], seed=1, say=print)
+    assert not found.verdict.passed

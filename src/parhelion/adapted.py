@@ -1,4 +1,4 @@
-"""A study with the user's files in the place of its simulation."""
+"""A study with the user's files in the place of what it learns from."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ from parhelion import io
 from parhelion.config import load_study
 from parhelion.errors import ConfigError
 from parhelion.sample import Field
-from parhelion.sections import SimulatorSource
+from parhelion.sections import FilesSource, SimulatorSource
+from parhelion.sources import rows_of
 from parhelion.template import quoted
 
 
 def adapted_study(study: str, path: Path, tree: str | None, out: Path) -> str:
-    """Text of a study that learns from a file instead of a simulation; all else, comments too, is as it was.
+    """Text of a study that learns from a file instead of its own data; all else, comments too, is as it was.
 
-    A file that Parhelion wrote says itself what its columns are. For another one the fields of the study's simulator
-    are written out, to be given their columns where these have other names.
+    A file that Parhelion wrote says itself what its columns are. For another one the fields of the study's rows are
+    written out, to be given their columns where these have other names.
 
     Parameters
     ----------
@@ -36,14 +37,14 @@ def adapted_study(study: str, path: Path, tree: str | None, out: Path) -> str:
     Raises
     ------
     ConfigError
-        There is no such study, or its data do not come from a simulator.
+        There is no such study, or it is judged on files of its own.
     DataError
         The file cannot be read.
     """
     loaded = load_study(study)
     source = loaded.config.data.train
-    if not isinstance(source, SimulatorSource):
-        msg = f"{study}: learns from files already; copy it and change data.train.files"
+    if isinstance(loaded.config.data.test, FilesSource):
+        msg = f"{study}: has files of its own to be judged on (data.test); copy it and change its files"
         raise ConfigError(msg)
     stored = io.stored_layout(path, tree=tree)
     lines = [f"files: {json.dumps(os.path.relpath(path.resolve(), out.resolve().parent))}"]
@@ -55,7 +56,10 @@ def adapted_study(study: str, path: Path, tree: str | None, out: Path) -> str:
             f"# CHOOSE: the file has the columns {columns}. For a field of another name or unit than its column:",
             '#   px: {column: "momentum[0]", unit: GeV, file_unit: MeV}',
         ]
-        schema = source.schema_of_rows
+        if isinstance(source, SimulatorSource):
+            schema = source.schema_of_rows
+        else:
+            schema = next(rows_of(source, loaded.folder, chunk_rows=1)).schema
         for role in ("condition", "response", "extra"):
             fields = getattr(schema, role)
             lines += [f"{role}:", *(f"  {quoted(f.name)}: {{{_options(f)}}}" for f in fields)] if fields else []

@@ -280,7 +280,7 @@ def init(
     path: Annotated[Path, typer.Argument(help="A file with your data: ROOT, HDF5, Parquet, npz or CSV.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Study file to write.")] = Path("study.yaml"),
     study: Annotated[
-        str | None, typer.Option("--study", help="Take this study, with your data in the place of its simulation.")
+        str | None, typer.Option("--study", help="Take this study, with your data in the place of its own.")
     ] = None,
     tree: Tree = None,
     overwrite: Overwrite = False,

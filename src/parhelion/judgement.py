@@ -21,7 +21,7 @@ from parhelion.evaluation.model.ensemble import NAME as ENSEMBLE
 from parhelion.evaluation.model.ensemble import QUANTITIES as ENSEMBLE_QUANTITIES
 from parhelion.io import ColumnInfo, FieldSource, Layout
 from parhelion.io.community import layout_of_format
-from parhelion.observables import build, observed
+from parhelion.observables import build, observed, require_scale
 from parhelion.observed import evaluate_observed
 from parhelion.sample import Field, Sample, Schema
 from parhelion.sources import Say, inside_domain, layout_of
@@ -155,6 +155,7 @@ def judge_files(
         ours, theirs, *rest = _with_categories([ours, theirs, *rest], (roles or Roles()).category)
     ours, theirs = inside_domain(ours, theirs, say)
     sets = build([*(study.observables if study is not None else ()), *observables], ours.schema)
+    require_scale(ours, sets)
     fields = observed(ours.schema, sets)
     metrics = study.metrics if study is not None else default_metrics(fields, train=train is not None)
     metrics = _with_required(metrics, requirements)

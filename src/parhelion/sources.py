@@ -18,6 +18,8 @@ from parhelion.config import LoadedStudy
 from parhelion.deploy import OUTSIDE
 from parhelion.errors import ConfigError, DataError
 from parhelion.files import atomic_path
+from parhelion.io.energies import require_not_negative
+from parhelion.observables import build, require_scale
 from parhelion.progress import bar
 from parhelion.provenance import versions
 from parhelion.sample import Sample, Schema, concatenate
@@ -111,6 +113,7 @@ def make_samples(study: LoadedStudy, folder: Path, *, say: Say, show_progress: b
 def _check_sources(study: LoadedStudy) -> None:
     """Find what is wrong with files and names before anything is simulated or copied."""
     schemas: list[tuple[str, Schema]] = []
+    firsts: list[Sample] = []
     for source in (study.config.data.train, study.config.data.test):
         if source is None:
             continue
@@ -119,7 +122,11 @@ def _check_sources(study: LoadedStudy) -> None:
             continue
         first = next(rows_of(source, study.folder, chunk_rows=_CHECKED_ROWS))
         schemas.append((first.source, first.schema))
+        firsts.append(first)
     check_fields(study, schemas[0][1])
+    for first in firsts:
+        if first.schema == schemas[0][1]:
+            require_scale(first, build(study.observables, first.schema))
     for role in ("condition", "response"):
         fields = [(name, getattr(schema, role)) for name, schema in schemas]
         if fields[0][1] != fields[-1][1]:
@@ -155,7 +162,16 @@ def _write_source(source: Source, study: LoadedStudy, path: Path, show_progress:
             )
         return
     made = {"source": source.model_dump(mode="json"), "versions": versions()}
-    io.write(_some(rows_of(source, study.folder), "whole"), path, provenance=made, overwrite=True)
+    io.write(_some(_sound(source, study), "whole"), path, provenance=made, overwrite=True)
+
+
+def _sound(source: FilesSource, study: LoadedStudy) -> Iterator[Sample]:
+    """The rows of files, whose cells are not negative where the surrogate cuts them at a threshold."""
+    for chunk in rows_of(source, study.folder):
+        if study.surrogate.codec.threshold is not None:
+            for field in chunk.schema.response:
+                require_not_negative(chunk, field.name)
+        yield chunk
 
 
 def rows_of(

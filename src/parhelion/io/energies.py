@@ -15,7 +15,7 @@ from parhelion.sample import Field, Sample, Schema
 FloatArray = npt.NDArray[np.float64]
 
 # Fewer showers than these say nothing of a scale: one may have missed the calorimeter.
-_FEWEST = 10
+FEWEST = 10
 # Calorimeters measure from a few percent (a scintillator's share) to somewhat more than the whole of the energy;
 # a wrong unit is off by a thousand.
 _SMALLEST_SHARE, _LARGEST_SHARE = 2e-3, 20.0
@@ -53,17 +53,8 @@ class EnergyCheck:
         """
         sums = np.zeros(len(sample))
         for name in self.cells:
-            cells = sample[name].reshape(len(sample), -1)
-            worst = cells.min(axis=1) if cells.shape[1] else np.zeros(len(cells))
-            if (worst < 0).any():
-                row = int(np.argmax(worst < 0))
-                msg = (
-                    f"{sample.source}: field {name}: shower {sample.event_id[row]} has a cell with the negative energy "
-                    f"{worst[row]:g} {sample.schema[name].unit}, and so have {int((worst < 0).sum())} of the "
-                    f"{len(cells)} showers around it; set such cells to 0, or leave these showers out"
-                )
-                raise DataError(msg)
-            sums += cells.sum(axis=1, dtype=np.float64)
+            require_not_negative(sample, name)
+            sums += sample[name].reshape(len(sample), -1).sum(axis=1, dtype=np.float64)
         incident = incident_energy(sample, self.incident)
         named = " and ".join(self.incident) if len(self.incident) < 3 else ", ".join(self.incident)
         if not (incident > 0).all():
@@ -73,7 +64,7 @@ class EnergyCheck:
                 f"{incident[row]:g} GeV, expected more than 0"
             )
             raise DataError(msg)
-        if len(sample) >= _FEWEST:
+        if len(sample) >= FEWEST:
             self._require_scale(sample.source, float(np.median(sums / incident)), float(np.median(incident)), named)
 
     def _require_scale(self, source: str, share: float, incident: float, named: str) -> None:
@@ -85,13 +76,44 @@ class EnergyCheck:
                 f"{self.high:g} GeV: probably {guess}; {self.advice}"
             )
             raise DataError(msg)
-        if not _SMALLEST_SHARE <= share <= _LARGEST_SHARE:
-            guess = "cells in MeV were taken for GeV" if share > 1 else "the two are in different units"
-            msg = (
-                f"{source}: the cells ({cells}) sum to {share:.3g} times the incident energy ({named}) in the median, "
-                f"expected a few percent to about 1: probably {guess}; {self.advice}"
-            )
-            raise DataError(msg)
+        require_share(f"{source}: the cells ({cells})", share, f"incident energy ({named})", self.advice)
+
+
+def require_not_negative(sample: Sample, name: str) -> None:
+    """Refuse negative numbers in a field with the energies of cells.
+
+    Raises
+    ------
+    DataError
+        A cell is negative.
+    """
+    cells = sample[name].reshape(len(sample), -1)
+    lowest = cells.min(axis=1, initial=0)
+    if (lowest < 0).any():
+        row = int(np.argmax(lowest < 0))
+        msg = (
+            f"{sample.source}: field {name}: shower {sample.event_id[row]} has a cell with the negative energy "
+            f"{lowest[row]:g} {sample.schema[name].unit}, and so have {int((lowest < 0).sum())} of the "
+            f"{len(cells)} showers around it; set such cells to 0, or leave these showers out"
+        )
+        raise DataError(msg)
+
+
+def require_share(cells: str, share: float, incident: str, advice: str) -> None:
+    """Refuse a share of the incident energy, in the median of some showers, that only a wrong unit gives.
+
+    Raises
+    ------
+    DataError
+        It is off by about a thousand.
+    """
+    if not _SMALLEST_SHARE <= share <= _LARGEST_SHARE:
+        guess = "cells in MeV were taken for GeV" if share > 1 else "the two are in different units"
+        msg = (
+            f"{cells} sum to {share:.3g} times the {incident} in the median, expected a few percent to about 1: "
+            f"probably {guess}; {advice}"
+        )
+        raise DataError(msg)
 
 
 def incident_energy(sample: Sample, names: Sequence[str]) -> FloatArray:

@@ -16,6 +16,7 @@ from parhelion.observables.base import (
     add_observables,
     observe,
     observed,
+    require_scale,
     stream_observables,
     with_fields,
 )
@@ -38,6 +39,7 @@ __all__ = [
     "observe",
     "observed",
     "require_kind",
+    "require_scale",
     "stream_observables",
     "with_fields",
 ]

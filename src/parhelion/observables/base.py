@@ -16,7 +16,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict
 
 from parhelion.errors import ConfigError, DataError
-from parhelion.io.energies import energy_factor
+from parhelion.io.energies import FEWEST, energy_factor, require_not_negative, require_share
 from parhelion.sample import Field, Sample, Schema
 
 Array = npt.NDArray[Any]
@@ -24,6 +24,8 @@ FloatArray = npt.NDArray[np.float64]
 
 # Numbers of cells in one portion: its temporary arrays take some tens of MB.
 _PORTION = 1 << 20
+# Enough for the median of the response.
+_SCALED_ROWS = 500
 
 
 class ObservablesConfig(BaseModel):
@@ -97,6 +99,27 @@ def add_observables(sample: Sample, sets: Sequence[Observables]) -> Sample:
     )
 
 
+def require_scale(sample: Sample, sets: Sequence[Observables]) -> None:
+    """Refuse showers of a simulation or of data whose energies cannot be in the units that they are said to be in.
+
+    What a model generated may be anything; it is judged, not refused.
+
+    Raises
+    ------
+    DataError
+        A cell is negative, or the response is off by about a thousand.
+    """
+    some = sample.take(slice(0, _SCALED_ROWS))
+    for chosen in sets:
+        if any(f.name == "response" for f in chosen.fields) and len(some) >= FEWEST:
+            require_share(
+                f"{sample.source}: observables {chosen.kind}: the cells",
+                float(np.median(chosen.compute(some)["response"])),
+                "incident energy",
+                "say the unit of the file's numbers (in a study: file_unit)",
+            )
+
+
 def stream_observables(samples: Iterable[Sample], sets: Sequence[Observables]) -> Iterator[Sample]:
     """`add_observables` for a stream of samples of one schema."""
     for sample in samples:
@@ -159,16 +182,9 @@ def cells_in(sample: Sample, field: Field, unit: str = "GeV") -> npt.NDArray[np.
     DataError
         A cell is negative: a shower has no negative energies, and relative quantities would be meaningless.
     """
+    require_not_negative(sample, field.name)
     stored: Array = sample[field.name].reshape(len(sample), -1)
     values: npt.NDArray[np.floating] = stored if stored.dtype.kind == "f" else stored.astype(np.float64)
-    lowest = values.min(axis=1, initial=0)
-    if (lowest < 0).any():
-        row = int(np.argmax(lowest < 0))
-        msg = (
-            f"{sample.source}: field {field.name}: shower {sample.event_id[row]} has a cell with the negative energy "
-            f"{lowest[row]:g} {field.unit}; observables of showers need energies that are not negative"
-        )
-        raise DataError(msg)
     factor = energy_factor(field, unit)
     if factor is None:
         msg = f"field {field.name}: its unit is {field.unit or 'none'}, expected one of energy"

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from parhelion.errors import ConfigError, DataError
+from parhelion.io.energies import require_not_negative
 from parhelion.sample import Field as SampleField
 from parhelion.sample import Sample, Schema
 from parhelion.surrogates.structure import FREE, Candidates, PatternModel, find_candidates
@@ -195,15 +196,8 @@ class Codec(nn.Module):
         if threshold is None:
             return
         for field in self.schema.response:
-            cells = np.asarray(sample[field.name], dtype=np.float64).reshape(len(sample), -1)
-            if cells.min() < 0:
-                row, cell = np.unravel_index(int(np.argmin(cells)), cells.shape)
-                msg = (
-                    f"{sample.source}: {field.name}, row {row}, cell {cell}: {cells[row, cell]:g} {field.unit}; "
-                    "energies of cells are not negative (subtract no pedestal, or leave threshold out)"
-                )
-                raise DataError(msg)
-            if not (cells >= threshold).any():
+            require_not_negative(sample, field.name)
+            if not sample[field.name].max() >= threshold:
                 msg = f"{sample.source}: {field.name}: no cell reaches the threshold of {threshold:g} {field.unit}"
                 raise DataError(msg)
 

@@ -303,7 +303,8 @@ def _slope_p_value(ratios: _Ratios, ours: Rows, theirs: Rows, spread: FloatArray
         pooled = np.concatenate([s[rows.fold == k] for s, rows in zip(ratios.odds, (ours, theirs), strict=True)])
         unit[k] = np.std(pooled)
     error = float(np.sqrt(np.sum((unit * spread[:, 1]) ** 2)))
-    return float(norm.sf(float(unit @ ratios.fits[:, 1]) / error)) if error > 0 else 1.0
+    slope = float(unit @ ratios.fits[:, 1])
+    return float(norm.sf(slope / error)) if error > 0 else float(slope <= 0)
 
 
 def _null(

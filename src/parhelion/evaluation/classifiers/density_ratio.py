@@ -57,7 +57,10 @@ def calibrate(
     """Fit the line that turns log-odds into log density ratios, by Newton's method.
 
     Solves sum_i w_i (y_i - p_i) (1, s_i) = 0 with p = 1 / (1 + e^-(a + b s)), where each sample has total weight 1;
-    with signed weights these are the same equations in expectation.
+    with signed weights these are the same equations in expectation. Where the log-odds separate the samples completely
+    no line is the steepest, and the labels y are Platt's: (N + 1) / (N + 2) and 1 / (M + 2) in place of 1 and 0, for
+    effective numbers N and M of rows. What one row in the wrong place would change is then added to the influence of
+    the first row of each sample.
 
     Parameters
     ----------
@@ -69,8 +72,7 @@ def calibrate(
     Raises
     ------
     DataError
-        The weights of a sample have no positive sum, or there is no solution: they cancel, or the log-odds separate
-        the samples completely.
+        The weights of a sample have no positive sum, or there is no solution, as the weights cancel.
     """
     s, t = (np.asarray(x, dtype=np.float64) for x in (reference, generated))
     for side, given in (("reference", reference_weight), ("generated", generated_weight)):
@@ -82,35 +84,51 @@ def calibrate(
         zero = np.zeros(2)
         return Calibration(zero, np.zeros((len(s), 2)), np.zeros((len(t), 2)))
     design = np.column_stack([np.ones(len(x)), (x - centre) / scale])
-    weight, label = np.concatenate([w, v]), np.repeat([1.0, 0.0], [len(s), len(t)])
-    beta, residual = np.zeros(2), np.zeros(len(x))
-    inverse: FloatArray = np.eye(2)
+    weight = np.concatenate([w, v])
+    doubt = [1.0 / (1.0 / float(x @ x) + 2.0) for x in (w, v)]
+    # Second derivatives fall with the number of rows where the samples are separate.
+    for labels, least in (((1.0, 0.0), 1e-12), ((1.0 - doubt[0], doubt[1]), 1e-24)):
+        found = _line(design, weight, np.repeat(labels, [len(s), len(t)]), least)
+        if found is not None:
+            beta, residual, inverse = found
+            # From the centred and scaled log-odds to the log-odds themselves.
+            back = np.array([[1.0, -centre / scale], [0.0, 1.0 / scale]])
+            terms = design * residual[:, None]
+            ours, theirs = terms[: len(s)], terms[len(s) :]
+            # The sums of weights are measured too, which centres the influences of each sample.
+            ours, theirs = w[:, None] * (ours - w @ ours), v[:, None] * (theirs - v @ theirs)
+            if labels[1] > 0:
+                ours[0] -= doubt[0] * (w @ design[: len(s)])
+                theirs[0] += doubt[1] * (v @ design[len(s) :])
+            return Calibration(back @ beta, ours @ inverse @ back.T, theirs @ inverse @ back.T)
+    msg = (
+        f"density ratio: the log-odds of {len(s)} reference and {len(t)} generated rows cannot be calibrated, as the "
+        "weights cancel: use more rows, or fewer trees"
+    )
+    raise DataError(msg)
+
+
+def _line(
+    design: FloatArray, weight: FloatArray, label: FloatArray, least: float
+) -> tuple[FloatArray, FloatArray, FloatArray] | None:
+    """Parameters, the rows' residuals and the inverse of the second derivatives; None if Newton's method finds none.
+
+    `least` is the smallest determinant of the second derivatives that counts.
+    """
+    beta = np.zeros(2)
     for _ in range(_STEPS):
         share = expit(design @ beta)
         residual = label - share
         hessian = design.T @ (design * (weight * share * (1 - share))[:, None])
-        if not np.linalg.det(hessian) > 1e-12:
+        if not np.linalg.det(hessian) > least:
             break
         inverse = np.asarray(np.linalg.inv(hessian), dtype=np.float64)
         step = inverse @ (design.T @ (weight * residual))
         step *= min(1.0, 2.0 / float(np.max(np.abs(step)) + 1e-300))
         beta = beta + step
         if np.max(np.abs(step)) < 1e-10:
-            # From the centred and scaled log-odds to the log-odds themselves.
-            back = np.array([[1.0, -centre / scale], [0.0, 1.0 / scale]])
-            terms = design * residual[:, None]
-            ours, theirs = terms[: len(s)], terms[len(s) :]
-            # The sums of weights are measured too, which centres the influences of each sample.
-            return Calibration(
-                back @ beta,
-                w[:, None] * (ours - w @ ours) @ inverse @ back.T,
-                v[:, None] * (theirs - v @ theirs) @ inverse @ back.T,
-            )
-    msg = (
-        f"density ratio: the log-odds of {len(s)} reference and {len(t)} generated rows cannot be calibrated; they "
-        "separate the samples completely, or the weights cancel: use more rows, or fewer trees"
-    )
-    raise DataError(msg)
+            return beta, residual, inverse
+    return None
 
 
 def log_ratio(odds: FloatArray, parameters: FloatArray, *, falling: bool = False) -> FloatArray:
