@@ -54,6 +54,17 @@ def test_columns_become_fields(files, monkeypatch):
     assert found.verdict.status == "pass"
 
 
+def test_columns_that_are_left_out_are_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("parhelion.judgement.default_metrics", lambda schema, train: ())
+    more = {"z": np.arange(1500.0), "name": np.full(1500, "a"), "pair": np.zeros((1500, 2))}
+    paths = table(tmp_path / "a.npz", 1, **more), table(tmp_path / "b.npz", 2, pair=np.zeros((1500, 3)))
+    said: list[str] = []
+    found = judge_files(*paths, roles=ROLES, requirements=FEW, seed=1, say=said.append)
+    assert [f.name for f in found.reference.schema.response] == ["x", "y"]
+    (sentence,) = [text for text in said if "left out" in text]
+    assert set(sentence.partition(": ")[2].split(", ")) == {"z", "name", "pair"}
+
+
 def test_a_file_that_declares_its_fields_lends_them_to_the_other(tmp_path, monkeypatch):
     monkeypatch.setattr("parhelion.judgement.default_metrics", lambda schema, train: ())
     schema = Schema((Field("P", "GeV"),), (Field("x"),))

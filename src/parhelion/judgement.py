@@ -148,7 +148,7 @@ def judge_files(
     if ensemble is not None:
         _check_ensemble(ensemble, study, train)
     paths = [reference, generated, *([train] if train is not None else [])]
-    shared = _layouts(paths, roles or Roles()) if study is None else []
+    shared = _layouts(paths, roles or Roles(), say) if study is None else []
     layouts = shared or [layout_of(path, study) for path in paths if study is not None]
     ours, theirs, *rest = (io.read(path, layout) for path, layout in zip(paths, layouts, strict=True))
     if study is None:
@@ -295,7 +295,7 @@ def _with_required(
     return (*metrics, *extra)
 
 
-def _layouts(paths: Sequence[str], roles: Roles) -> list[Layout | None]:
+def _layouts(paths: Sequence[str], roles: Roles, say: Say) -> list[Layout | None]:
     """One layout for all files: as the reference declares its fields, or from the roles."""
     given = bool(roles.condition or roles.response or roles.category)
     if roles.format is not None:
@@ -303,7 +303,7 @@ def _layouts(paths: Sequence[str], roles: Roles) -> list[Layout | None]:
     declared = [None if given else io.stored_layout(io.expand(path)[0], tree=roles.tree) for path in paths]
     first = declared[0]
     if first is None:
-        return [_from_roles(paths, roles)] * len(paths)
+        return [_from_roles(paths, roles, say)] * len(paths)
     changes: dict[str, Any] = {
         key: getattr(roles, key) for key in ("weight", "event_id", "group") if getattr(roles, key)
     }
@@ -337,7 +337,7 @@ def _borrowed(layout: Layout, path: str, tree: str | None) -> Layout:
     )
 
 
-def _from_roles(paths: Sequence[str], roles: Roles) -> Layout:
+def _from_roles(paths: Sequence[str], roles: Roles, say: Say) -> Layout:
     infos = [{c.name: c for c in io.columns(io.expand(path)[0], tree=roles.tree)} for path in paths]
     taken = {*roles.event_id, *roles.group, *([roles.weight] if roles.weight else [])}
     for name in (*roles.condition, *roles.response, *roles.category):
@@ -358,6 +358,11 @@ def _from_roles(paths: Sequence[str], roles: Roles) -> Layout:
             "name the responses with --response"
         )
         raise DataError(msg)
+    if not roles.response:
+        known = dict.fromkeys(name for info in infos for name in info)
+        rest = [name for name in known if name not in {*taken, *condition, *response, *roles.category}]
+        if rest:
+            say(f"left out, as not all files have them as numbers of one shape: {', '.join(rest)}")
 
     def sources(names: Sequence[str]) -> tuple[FieldSource, ...]:
         return tuple(FieldSource(Field(name, "", infos[0][name].shape or (), _kind(name, roles))) for name in names)

@@ -14,6 +14,9 @@ from parhelion.evaluation import Requirement, evaluate, judge
 from parhelion.evaluation.distributions.tail_fits import fit_shape, hill_index, pareto_index
 from parhelion.evaluation.distributions.tails import METRIC, TailOptions, tails
 from parhelion.evaluation.statistics.intervals import binomial_interval, ratio_interval
+from parhelion.report.content import ReportContent
+from parhelion.report.families.tails import entries
+from parhelion.report.style import render
 from parhelion.sample import Field, Sample, Schema
 from parhelion.simulators.toys import Camel, LogNormalTerms, Pareto, as_sample, draw, simulate
 
@@ -296,6 +299,23 @@ def test_odd_samples_give_plain_answers():
     empty = tails(as_sample(ordinary), as_sample(ordinary - 100, first_id=10**6), UPPER, seed=1)[0]
     assert empty.p_value < 1e-6
     assert empty.quantity("ratio").p_value < 0.05
+
+
+def test_a_field_without_tails_has_no_figure():
+    rng = np.random.default_rng(1)
+    schema = Schema((), (Field("charge"), Field("x")))
+    samples = [
+        Sample(
+            schema, {"charge": rng.choice([-1.0, 1.0], 2000), "x": rng.normal(size=2000)}, event_id=np.arange(2000) + i
+        )
+        for i in (0, 10_000)
+    ]
+    found = tails(*samples, TailOptions(), seed=1)
+    assert {r.details["field"] for r in found} == {"charge", "x"}
+    drawn = list(entries(ReportContent("toy", results=found)))
+    assert [entry.name for entry in drawn] == ["tails_x"]
+    for entry in drawn:
+        assert render(entry.figure, "svg")
 
 
 def test_mistakes_are_told_in_one_sentence(pid):

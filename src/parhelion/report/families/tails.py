@@ -23,7 +23,9 @@ TAILS: Final = "Tails"
 
 def entries(content: ReportContent) -> Iterator[Entry]:
     """One figure a field, with a panel for each side and category."""
-    for group in grouped(named(content, "tails"), lambda r: r.details["field"]):
+    # A field of a few values may have nothing beyond any threshold; the table has it.
+    shown = [r for r in named(content, "tails") if _has_tail(r)]
+    for group in grouped(shown, lambda r: r.details["field"]):
         name = str(group[0].details["field"])
         rows = float(group[0].details["min_rows"])
         intervals = " of the conditional binomial" if group[0].details["counted"] else ""
@@ -38,6 +40,11 @@ def entries(content: ReportContent) -> Iterator[Entry]:
         )
         figure = tails_figure(group, label=content.label)
         yield Entry(TAILS, slug("tails", name), caption, figure, _table(group))
+
+
+def _has_tail(result: MetricResult) -> bool:
+    curve = result.details["curve"]
+    return any(bool((_side(curve[key])[0] > 0).any()) for key in ("reference", "generated"))
 
 
 def tails_figure(results: Sequence[MetricResult], *, label: str = LABEL) -> Figure:
