@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, fields
 from typing import Any
 
 import numpy as np
@@ -192,9 +193,14 @@ def _sample(
 def _options(metric: str, kind: type[Any], given: Any) -> Any:
     if given is not None and not isinstance(given, Mapping):
         return given
-    try:
-        return kind(**(given or {}))
-    except TypeError as error:
-        reason = str(error).replace(f"{kind.__name__}.__init__()", "it")
-        msg = f"metric {metric}: give options that {kind.__name__} takes ({reason})"
-        raise ConfigError(msg) from None
+    chosen = dict(given or {})
+    known = {f.name: f.default is MISSING and f.default_factory is MISSING for f in fields(kind) if f.init}
+    for name in chosen:
+        if name not in known:
+            msg = f"metric {metric}: there is no option {name}; there are {', '.join(known) or 'none'}"
+            raise ConfigError(msg)
+    missing = [name for name, needed in known.items() if needed and name not in chosen]
+    if missing:
+        msg = f"metric {metric}: give options with {', '.join(missing)} (see {kind.__name__})"
+        raise ConfigError(msg)
+    return kind(**chosen)
