@@ -250,6 +250,31 @@ def test_quantile_bins_of_signed_weights_hold_many_values(pid):
     assert np.diff(histogram_edges(smooth, reference.weight, Field("x"), options)).min() > 1e-6
 
 
+def test_what_was_not_measured_does_not_hide_what_was():
+    """Four rows in ten are -999: bins are made of the others, a shift of which is found; the -999 are outside."""
+    rng = np.random.default_rng(1)
+    schema = Schema((), (Field("x"),))
+
+    def one(first, shift, sentinel=-999.0):
+        x = np.where(np.arange(3000) % 5 < 2, sentinel, rng.normal(shift, 1.0, 3000))
+        return Sample(schema, {"x": x}, event_id=np.arange(3000) + first)
+
+    reference = one(0, 0.0)
+    result = histograms(reference, one(10_000, 0.4), HistogramOptions(), seed=1)[0]
+    edges = result.details["edges"]
+    assert -4 < edges[0] < -2.5
+    assert 2.5 < edges[-1] < 4
+    assert result.details["outside"]["reference"] == pytest.approx(0.4, abs=0.005)
+    assert result.quantity("chi2_ndf").p_value < 1e-4
+    fewer = one(20_000, 0.0).take(np.arange(500, 3000))
+    more = Sample(schema, {"x": np.where(np.arange(2500) % 5 < 1, -999.0, np.asarray(fewer["x"]))})
+    assert histograms(reference, more, HistogramOptions(), seed=1)[0].quantity("chi2_ndf").p_value < 1e-6
+    # An atom beside the others is shown among them.
+    beside = histograms(one(0, 0.0, -5.0), one(10_000, 0.0, -5.0), HistogramOptions(), seed=1)[0]
+    assert beside.details["edges"][0] == -5
+    assert beside.details["outside"]["reference"] < 0.005
+
+
 def test_lost_shares_are_told():
     x = np.linspace(0, 1, 1000)
     schema = Schema((), (Field("x"),))

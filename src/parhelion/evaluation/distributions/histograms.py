@@ -38,6 +38,9 @@ FloatArray = npt.NDArray[np.float64]
 
 NAME = "histograms"
 
+# How far beyond the range of all else an atom may lie to be shown in it, in units of the range.
+_REACH = 0.5
+
 
 @dataclass(frozen=True)
 class HistogramOptions:
@@ -52,8 +55,9 @@ class HistogramOptions:
     bins
         Number of bins between the lower and upper edge; under- and overflow come on top.
     binning
-        "uniform": equal widths. "quantile": equal weights in the reference; a value that many rows share (an
-        atom, which holds a bin's weight) gets a bin of its own.
+        "uniform": equal widths. "quantile": equal weights in the reference. A value that many rows share (an atom,
+        which holds a bin's weight) gets a bin of its own in the latter; in the former it is left outside of the edges
+        if it lies far from all else (-999 for "not measured").
     range_quantile
         The edges leave out this share of the reference's weight at either end.
     min_effective
@@ -230,12 +234,19 @@ def histogram_edges(values: FloatArray, weight: FloatArray, field: Field, option
         # Any other value is outside, where it is seen; single precision of the same value is not.
         half = 1e-6 * (abs(low) or 1.0)
         return np.array([low - half, low + half])
+    found = weighted_quantile(values, weight, np.linspace(q, 1 - q, options.bins + 1))
+    repeated = np.unique(found[:-1][np.diff(found) == 0])
+    atoms = repeated[_are_atoms(repeated, values, weight, (1 - 2 * q) / options.bins)]
     if options.binning == "quantile":
-        found = weighted_quantile(values, weight, np.linspace(q, 1 - q, options.bins + 1))
-        repeated = np.unique(found[:-1][np.diff(found) == 0])
-        atoms = repeated[_are_atoms(repeated, values, weight, (1 - 2 * q) / options.bins)]
         inner = found[(found < high) | np.isin(found, atoms)]
         return np.unique(np.concatenate([inner, np.nextafter(atoms, np.inf), [np.nextafter(high, np.inf)]]))
+    rest = ~np.isin(values, atoms)
+    if len(atoms) and np.sum(weight[rest]) > 0:
+        inner_low, inner_high = weighted_quantile(values[rest], weight[rest], [q, 1 - q])
+        reach = _REACH * (inner_high - inner_low)
+        near = atoms[(atoms >= inner_low - reach) & (atoms <= inner_high + reach)]
+        if reach > 0:
+            low, high = min(near.min(initial=inner_low), inner_low), max(near.max(initial=inner_high), inner_high)
     edges = np.linspace(low, high, options.bins + 1)
     edges[-1] = np.nextafter(high, np.inf)
     return edges
