@@ -259,6 +259,26 @@ def guess(found: list[dict[str, Any]], name: str, kind: str, rows: int, dimensio
     return size if entry["size"].startswith(">") else size * float(np.sqrt(entry["rows"] / rows))
 
 
+def gains(found: list[dict[str, Any]], rows: list[int]) -> list[dict[str, object]]:
+    """By what factor sizes fall from the least to the most rows: geometric means, a line a metric and one for all."""
+    few, many = min(rows), max(rows)
+    sizes: dict[tuple[str, str, int], dict[int, str]] = {}
+    for e in found:
+        sizes.setdefault((e["metric"], e["kind"], e["dimensions"]), {})[e["rows"]] = e["size"]
+    ratios: dict[str, list[float]] = {}
+    for (name, _, _), by_rows in sizes.items():
+        ends = [by_rows.get(n, ">") for n in (few, many)]
+        if name != LLR and all(e[0] not in "<>" for e in ends):
+            ratios.setdefault(name, []).append(float(np.log(float(ends[0]) / float(ends[1]))))
+    ratios["all"] = [r for part in ratios.values() for r in part]
+    lines: list[dict[str, object]] = []
+    for name, part in ratios.items():
+        if len(part) > 1:
+            mean, error = float(np.exp(np.mean(part))), float(np.std(part, ddof=1) / np.sqrt(len(part)))
+            lines.append({"metric": name, "sizes": len(part), f"{few} / {many}": f"{mean:.2f} +- {mean * error:.2f}"})
+    return lines
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, nargs="+", default=[10_000, 100_000])
@@ -307,6 +327,8 @@ def main() -> None:
                     lines.append(line)
                     print(f"  {dimensions} dimensions, {rows} rows, {name} done", flush=True)
                 print(f"\n{dimensions} dimensions, {rows} rows in each sample\n\n{table(lines)}\n", flush=True)
+    if len(options.rows) > 1:
+        print(f"sizes found with few rows over those found with many\n\n{table(gains(known, options.rows))}")
 
 
 if __name__ == "__main__":
