@@ -10,8 +10,9 @@ from parhelion import io
 from parhelion.errors import ConfigError, DataError
 from parhelion.io import plan
 from parhelion.io.community import CALOGAN_LAYERS, calogan_layout, layout_of_format, lhcb_layout
+from parhelion.io.energies import find_cells
 from parhelion.io.layout import FieldSource, Layout
-from parhelion.sample import Field
+from parhelion.sample import Field, Schema
 
 N = 24
 
@@ -145,3 +146,10 @@ def test_chunks_of_large_rows_are_bounded_by_their_size(tmp_path, monkeypatch):
     sizes = [len(chunk) for chunk in io.iterate(path, lhcb_layout())]
     assert sum(sizes) == N
     assert max(sizes) <= 3
+
+
+def test_cells_without_a_unit_are_named():
+    schema = Schema((Field("p", "GeV"),), (Field("hits"), Field("cells", shape=(3, 3))))
+    words = r"the responses are hits, cells \(3, 3\); cells has no unit: give it in a study, or as the column's unit"
+    with pytest.raises(DataError, match=words):
+        find_cells(schema, [(3, 3)])
