@@ -140,7 +140,7 @@ def find_cells(schema: Schema, shapes: Sequence[tuple[int, ...]], name: str | No
         known = ", ".join(f"{f.title} {f.shape or ''}".rstrip() for f in schema.response) or "none"
         wanted = " or ".join(str(shape) for shape in shapes)
         bare = next((f.name for f in schema.response if f.shape in shapes and not f.unit), None)
-        advice = "" if bare is None else f"; {bare} has no unit: give it in a study, or as the column's unit in the file"
+        advice = f"; {bare} has no unit: give it in a study, or as the column's unit in the file" if bare else ""
         msg = (
             f"expected one response{f' {name}' if name else ''} of shape {wanted}, an energy; the responses are "
             f"{known}{advice}"
