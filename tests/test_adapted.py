@@ -13,6 +13,7 @@ from parhelion.adapted import adapted_study
 from parhelion.config import load_study, shipped_studies
 from parhelion.data import load
 from parhelion.errors import ConfigError, DataError
+from parhelion.sample import Field, Sample, Schema
 from parhelion.sections import FilesSource, SimulatorSource
 
 
@@ -81,6 +82,22 @@ def test_a_study_judged_on_files_of_its_own_keeps_them(showers, tmp_path):
     (tmp_path / "two.yaml").write_text(text)
     with pytest.raises(ConfigError, match=r"two\.yaml: has files of its own to be judged on .data\.test.; copy it"):
         adapted(str(tmp_path / "two.yaml"), showers, tmp_path)
+
+
+def test_a_file_of_other_fields_is_refused(tmp_path):
+    schema = Schema((Field("energy", "GeV"),), (Field("cells", "GeV", (2, 2)),))
+    sample = Sample(schema, {"energy": np.arange(1.0, 4.0), "cells": np.ones((3, 2, 2))})
+    io.write(sample, tmp_path / "other.h5")
+    words = r"other\.h5: its fields are not those of the study: .*line \d+: .*px is no such field; there are energy"
+    with pytest.raises(ConfigError, match=words):
+        adapted("ecal", tmp_path / "other.h5", tmp_path)
+
+
+def test_a_file_without_columns_is_refused(tmp_path):
+    with h5py.File(tmp_path / "none.h5", "w"):
+        pass
+    with pytest.raises(DataError, match=r"none\.h5: there are no columns in the file"):
+        adapted("ecal", tmp_path / "none.h5", tmp_path)
 
 
 def test_a_missing_file_is_one_sentence(tmp_path):

@@ -425,6 +425,8 @@ def test_simulate(tmp_path: Path, parhelion: CommandLine, monkeypatch: pytest.Mo
     assert len(io.read("a.root")) == 60
     assert io.provenance("a.root")["seed"] == 4
     assert "a.root: exists already" in parhelion.refuse(*words, "a.root")
+    Path("b.root").mkdir()
+    assert "b.root: is a folder; give --out the name of a file" in parhelion.refuse(*words, "b.root", "--overwrite")
     assert "simulator 'rack' is unknown; choose one of calogan, camel, " in parhelion.refuse(
         "simulate", "rack", "-n", "9", "-o", "b.root"
     )

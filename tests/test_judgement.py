@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 
@@ -132,8 +133,25 @@ def test_bad_columns(files, tmp_path):
     np.savez(tmp_path / "c.npz", other=np.arange(5.0))
     with pytest.raises(DataError, match=r"c.npz: no column with numbers in common with"):
         judge_files(files[0], str(tmp_path / "c.npz"), seed=1, say=quiet)
+    np.savez(tmp_path / "d.npz", P=np.arange(5.0), x=np.ones((5, 2)))
+    with pytest.raises(DataError, match=r"d.npz: column x: a row has shape \(2,\), in .*a.npz \(\)"):
+        judge_files(files[0], str(tmp_path / "d.npz"), roles=Roles(condition=("P",)), seed=1, say=quiet)
     with pytest.raises(ConfigError, match="auc_map: this metric has options without defaults; give a study"):
         judge_files(*files, requirements=[parse_requirement("auc_map<=1")], seed=1, say=quiet)
+
+
+def test_columns_keep_their_units(tmp_path, monkeypatch):
+    monkeypatch.setattr("parhelion.judgement.default_metrics", lambda schema, train: ())
+    rng = np.random.default_rng(1)
+    for name, unit, factor in (("a", "GeV", 1.0), ("b", "MeV", 1e3)):
+        with h5py.File(tmp_path / f"{name}.h5", "w") as file:
+            file["p"], file["e"] = np.full(500, 2.0 * factor), rng.gamma(2.0, factor, 500)
+            for column in "pe":
+                file[column].attrs["unit"] = unit
+    paths = [str(tmp_path / f"{name}.h5") for name in "ab"]
+    found = judge_files(*paths, roles=Roles(condition=("p",)), requirements=FEW, seed=1, say=quiet)
+    assert found.reference.schema["e"].unit == "GeV"
+    assert found.generated["p"] == pytest.approx(found.reference["p"])
 
 
 def test_the_command(files, parhelion, monkeypatch):

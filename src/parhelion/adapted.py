@@ -9,8 +9,9 @@ from pathlib import Path
 import yaml
 
 from parhelion import io
+from parhelion.checks import check_fields
 from parhelion.config import load_study
-from parhelion.errors import ConfigError
+from parhelion.errors import ConfigError, DataError
 from parhelion.sample import Field
 from parhelion.sections import FilesSource, SimulatorSource
 from parhelion.sources import rows_of
@@ -37,9 +38,10 @@ def adapted_study(study: str, path: Path, tree: str | None, out: Path) -> str:
     Raises
     ------
     ConfigError
-        There is no such study, or it is judged on files of its own.
+        There is no such study, it is judged on files of its own, or the file says what its columns are and they are not
+        the study's.
     DataError
-        The file cannot be read.
+        The file cannot be read, or has no columns.
     """
     loaded = load_study(study)
     source = loaded.config.data.train
@@ -50,8 +52,17 @@ def adapted_study(study: str, path: Path, tree: str | None, out: Path) -> str:
     lines = [f"files: {json.dumps(os.path.relpath(path.resolve(), out.resolve().parent))}"]
     if tree:
         lines.append(f"tree: {json.dumps(tree)}")
-    if stored is None:
+    if stored is not None:
+        try:
+            check_fields(loaded, stored.schema)
+        except ConfigError as error:
+            msg = f"{path}: its fields are not those of the study: {error}"
+            raise ConfigError(msg) from None
+    else:
         columns = ", ".join(column.name for column in io.columns(path, tree=tree))
+        if not columns:
+            msg = f"{path}: there are no columns in the file; expected showers or other rows to learn from"
+            raise DataError(msg)
         lines += [
             f"# CHOOSE: the file has the columns {columns}. For a field of another name or unit than its column:",
             '#   px: {column: "momentum[0]", unit: GeV, file_unit: MeV}',

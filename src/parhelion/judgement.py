@@ -353,6 +353,11 @@ def _from_roles(paths: Sequence[str], roles: Roles, say: Say) -> Layout:
     condition = roles.condition
     response = roles.response or tuple(name for name in common if name not in condition)
     if not response:
+        for name, info in infos[0].items():
+            theirs = infos[1].get(name)
+            if name not in (*condition, *taken) and theirs is not None and theirs.shape != info.shape:
+                msg = f"{paths[1]}: column {name}: a row has shape {theirs.shape}, in {paths[0]} {info.shape}"
+                raise DataError(msg)
         msg = (
             f"{paths[1]}: no column with numbers in common with {paths[0]} ({', '.join(infos[0])}); "
             "name the responses with --response"
@@ -365,7 +370,8 @@ def _from_roles(paths: Sequence[str], roles: Roles, say: Say) -> Layout:
             say(f"left out, as not all files have them as numbers of one shape: {', '.join(rest)}")
 
     def sources(names: Sequence[str]) -> tuple[FieldSource, ...]:
-        return tuple(FieldSource(Field(name, "", infos[0][name].shape or (), _kind(name, roles))) for name in names)
+        found = [(name, infos[0][name]) for name in names]
+        return tuple(FieldSource(Field(n, info.unit or "", info.shape or (), _kind(n, roles))) for n, info in found)
 
     return Layout(
         condition=sources(condition),

@@ -132,6 +132,10 @@ def bad_files(tmp_path, geometry):
         ),
         (raw(tmp_path / "zero.hdf5", 0 * incident, cells), "shower 0 has the incident energy 0 GeV"),
         (raw(tmp_path / "grid.hdf5", incident, cells[:, :368]), "368 voxels a shower, expected the 6480 .*1-photons"),
+        (
+            raw(tmp_path / "order.hdf5", incident, cells.reshape(20, 9, 16, 45)),
+            r"a row has shape \(9, 16, 45\), expected \(45, 16, 9\)",
+        ),
         (raw(tmp_path / "rows.hdf5", incident[:-1], cells), "column showers has 20 rows, column incident.* has 19"),
         (truncated, "truncated, corrupt or of another format"),
         (nothing, "the file is empty"),
@@ -145,6 +149,15 @@ def test_each_bad_file_gets_one_sentence(tmp_path):
         with pytest.raises(DataError, match=words) as caught:
             files.read_showers(path, geometry)
         assert "\n" not in str(caught.value), path
+
+
+def test_half_precision_keeps_its_digits_in_another_unit(tmp_path):
+    geometry, shower = DATASETS["2"], np.zeros((1, 6480), np.float16)
+    shower[0, :2] = 7e-3, 60e3
+    path = raw(tmp_path / "half.hdf5", np.full((1, 1), 60e3, np.float16), shower)
+    found = files.read_showers(path, geometry)["energy"].reshape(-1)[:2]
+    assert found == pytest.approx(1e-3 * shower[0, :2].astype(np.float64), rel=1e-6)
+    assert files.read_showers(path, geometry, file_unit="TeV")["incident_energy"] == pytest.approx([6e7], rel=1e-3)
 
 
 def test_another_program_s_file_is_named_as_such(tmp_path):
@@ -193,6 +206,8 @@ BAD_XML = [
     (XML.format('<Layer id="0" r_edges="0,5" n_bin_alpha="0"/>'), "0 bins in angle"),
     (XML.format('<Layer id="0" n_bin_alpha="2"/>'), "has no r_edges"),
     (XML.format('<Layer id="0" r_edges="0,5" n_bin_alpha="1"/>' * 2), "layer 0 is described 2 times"),
+    (XML.format('<Layer id="0" r_edges="-5,5" n_bin_alpha="1"/>'), "begin at -5, expected 0 or more"),
+    ('<?xml version="1.0" encoding="none"?><Bins/>', r"is no XML \(unknown encoding: none\)"),
     ('<!DOCTYPE a [<!ENTITY b "c">]>' + XML.format(""), "document type or entities"),
 ]
 

@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 
 from parhelion import io
-from parhelion.errors import DataError
+from parhelion.errors import ConfigError, DataError
 from parhelion.io import plan
-from parhelion.io.community import CALOGAN_LAYERS, calogan_layout, lhcb_layout
+from parhelion.io.community import CALOGAN_LAYERS, calogan_layout, layout_of_format, lhcb_layout
+from parhelion.io.energies import find_cells
 from parhelion.io.layout import FieldSource, Layout
-from parhelion.sample import Field
+from parhelion.sample import Field, Schema
 
 N = 24
 
@@ -57,6 +58,7 @@ def test_units_of_the_archive_are_taken_as_told(tmp_path):
         ({"momentum": 1e3}, "median incident energy .* MeV were taken for GeV"),
         ({"cells": 1e-3}, "the two are in different units"),
         ({"EnergyDeposit": np.zeros((N, 20, 20))}, r"a row has shape \(20, 20\), expected \(30, 30\)"),
+        ({"EnergyDeposit": np.zeros((N, 20, 45))}, r"a row has shape \(20, 45\), expected \(30, 30\)"),
         ({"ParticleMomentum": np.ones((N, 2))}, r"2 elements a row, so there is no ParticleMomentum\[2\]"),
         ({"ParticlePDG": np.full(N, 13.0)}, "13 is not one of 11, 22"),
         ({"EnergyDeposit": np.full((N, 30, 30), -1.0)}, "negative energy -1 GeV"),
@@ -69,6 +71,20 @@ def test_each_bad_archive_gets_one_sentence(tmp_path, changes, words):
     with pytest.raises(DataError, match=words) as caught:
         io.read(path, lhcb_layout(particles=True))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"point_unit": "mm"}, "option point_unit: input should be a valid number, got 'mm'"),
+        ({"side": "30"}, "option side: input should be a valid integer, got '30'"),
+        ({"energy_unit": 5}, "option energy_unit: input should be a valid string, got 5"),
+        ({"depth": 1}, "there is no option depth; there are energy_unit"),
+    ],
+)
+def test_options_of_a_format_are_checked(options, words):
+    with pytest.raises(ConfigError, match=words):
+        layout_of_format({"name": "lhcb", **options})
 
 
 def calogan_file(path, *, unit=1e3, cells=None):
@@ -130,3 +146,10 @@ def test_chunks_of_large_rows_are_bounded_by_their_size(tmp_path, monkeypatch):
     sizes = [len(chunk) for chunk in io.iterate(path, lhcb_layout())]
     assert sum(sizes) == N
     assert max(sizes) <= 3
+
+
+def test_cells_without_a_unit_are_named():
+    schema = Schema((Field("p", "GeV"),), (Field("hits"), Field("cells", shape=(3, 3))))
+    words = r"the responses are hits, cells \(3, 3\); cells has no unit: give it in a study, or as the column's unit"
+    with pytest.raises(DataError, match=words):
+        find_cells(schema, [(3, 3)])

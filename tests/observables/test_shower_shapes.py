@@ -8,9 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from parhelion.errors import ConfigError, ShapeError
-from parhelion.observables import calogan, showers
+from parhelion.observables import EcalObservables, calogan, showers
 from parhelion.observables.compatibility import line_width
 from parhelion.observables.curves import binned_response, central_moments, longitudinal_profile
+from parhelion.observables.ecal import EcalConfig
+from parhelion.sample import Field, Sample, Schema
 
 CELL = 10.0
 
@@ -183,3 +185,29 @@ def test_longitudinal_profile_sums_to_one():
     assert found.shape == (4, 5)
     assert found.sum(axis=1) == pytest.approx(np.ones(4))
     assert found[2, 3] == pytest.approx(energy[2, 3].sum() / energy[2].sum())
+
+
+def test_impact_points_are_taken_in_their_unit():
+    image, *_ = tilted(0.0, side=61)
+    found = {}
+    for unit, size in (("mm", 1.0), ("cm", 0.1)):
+        condition = (*(Field(n, "GeV") for n in ("px", "py", "pz")), Field("x", unit), Field("y", unit))
+        schema = Schema(condition, (Field("energy", "GeV", (61, 61)),))
+        columns = {
+            "px": [0.0],
+            "py": [0.0],
+            "pz": [5.0],
+            "x": [7.0 * size],
+            "y": [-13.0 * size],
+            "energy": image.reshape(1, 61, 61),
+        }
+        sample = Sample(schema, {name: np.asarray(value) for name, value in columns.items()})
+        found[unit] = EcalObservables(schema, EcalConfig(cell=CELL)).compute(sample)
+    for name in ("shift_x", "shift_y", "asymmetry_across"):
+        assert found["cm"][name] == pytest.approx(found["mm"][name])
+    assert found["cm"]["shift_x"][0] == pytest.approx(0.0, abs=0.05)
+    odd = Schema((*condition[:3], Field("x", "GeV"), Field("y", "mm")), schema.response)
+    with pytest.raises(
+        ConfigError, match="observables ecal: conditions x and y: unit 'GeV' cannot be converted to 'mm'"
+    ):
+        EcalObservables(odd)

@@ -48,6 +48,12 @@ def test_paired_samples_show_one_condition():
     assert (found.single[:, 1] == 0.5).all()
 
 
+def test_rows_with_equal_numbers_and_other_conditions_are_no_pairs():
+    (found,) = shower_pictures(sample(), sample(seed=2))
+    assert not found.paired
+    assert np.abs(np.log(found.single_energies / found.energies[:, None])).max() < 0.1
+
+
 def test_other_energies_take_the_place_of_those_out_of_range():
     low = sample()
     energy = np.sqrt(low["px"] ** 2 + low["pz"] ** 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from parhelion.simulators.ecal import Ecal
 from parhelion.simulators.geant4 import BoxGrid, Detector, Engine, Primaries, Segment, Slab, TubeGrid, engine, run
 from parhelion.simulators.geant4.environment import environment
 from parhelion.simulators.geant4.tables import bremsstrahlung, sauter, standin_tables
+from parhelion.simulators.geant4.workers import _Worker
 from parhelion.simulators.running import parts_folder, simulate_to_file
 from study_toys import CommandLine
 
@@ -298,6 +300,16 @@ class TestBadInput:
         shot = Primaries(np.ones(1, np.int64), ("e-",), np.ones(1), np.zeros((1, 3)), np.ones((1, 3)))
         with pytest.raises(SimulationError, match=r"Geant4 ended with code 1 .*NoSuchPhysics.* go on with --resume"):
             list(run(Engine("NoSuchPhysics", hadronic=False, cut=0.7), detector, iter([shot]), 1))
+
+    def test_an_engine_ended_from_outside_has_no_last_words(self, tmp_path: Path) -> None:
+        with (tmp_path / "log").open("w+b") as log:
+            log.write(b"WWW : http://geant4.org/")
+            worker = _Worker(dict(os.environ), {}, log)
+            worker.process.kill()
+            words = str(worker.died())
+            worker.end()
+        assert re.search(r"ended from outside \(SIGKILL\).* go on with --resume", words)
+        assert "http" not in words
 
     def test_detectors_that_cannot_be_built(self) -> None:
         lead = Slab("G4_Pb", 1.0)

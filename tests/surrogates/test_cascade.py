@@ -99,6 +99,15 @@ def test_cells_sum_to_the_total_that_was_modelled(made):
     assert not torch.equal(cells, made.sample(condition, z))
 
 
+def test_conditions_far_outside_the_domain_get_an_answer_and_leave_the_others_alone(made):
+    inside = torch.as_tensor(TOY.sample(4).condition)
+    far = torch.tensor([[0, 0, 0, 0, 0], [0.3, 0.1, -5, 0, 0], [0.1, 0.1, 5, 1e9, 0], [math.nan] * 5]).double()
+    z = noise(made, 8)
+    cells = made.sample(torch.cat([inside, far]), z)
+    assert torch.isfinite(cells).all()
+    torch.testing.assert_close(cells[:4], made.sample(inside, z[:4]))
+
+
 def test_answers_can_be_learned_from(made):
     # A tensor of inference mode would be refused here.
     cells = made.sample(torch.as_tensor(TOY.condition(5, 2)), noise(made, 5))

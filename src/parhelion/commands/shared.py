@@ -39,6 +39,9 @@ def show(result: dict[str, Any]) -> None:
 
 def require_new(out: Path, overwrite: bool) -> None:
     """Find out before the work, not after it."""
+    if out.is_dir():
+        msg = f"{out}: is a folder; give --out the name of a file"
+        raise WriteError(msg)
     if out.exists() and not overwrite:
         msg = f"{out}: exists already; choose another name with --out, or replace it with --overwrite"
         raise WriteError(msg)

@@ -57,6 +57,9 @@ class Layer:
         if len(self.r_edges) < 2 or not np.isfinite(self.r_edges).all():
             msg = f"layer {self.number}: {len(self.r_edges)} edges in radius, expected at least 2 finite ones"
             raise DataError(msg)
+        if self.r_edges[0] < 0:
+            msg = f"layer {self.number}: the edges in radius begin at {self.r_edges[0]:g}, expected 0 or more"
+            raise DataError(msg)
         at = next((i for i, (a, b) in enumerate(pairwise(self.r_edges)) if b <= a), None)
         if at is not None:
             low, high = self.r_edges[at : at + 2]
@@ -191,7 +194,7 @@ def read_binning(path: str | os.PathLike[str], particle: str, *, threshold: floa
         raise DataError(msg)
     try:
         root = ElementTree.fromstring(data)
-    except ElementTree.ParseError as error:
+    except (ElementTree.ParseError, LookupError, ValueError) as error:  # the last two: encodings that are not known
         msg = f"{file}: is no XML ({error}); expected <Bins> with a <Bin> for each particle"
         raise DataError(msg) from None
     bins = list(root.iter("Bin"))

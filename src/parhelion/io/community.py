@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
+from pydantic import TypeAdapter, ValidationError
+
 from parhelion.errors import ConfigError
 from parhelion.io.binning import DATASETS
 from parhelion.io.calochallenge import INCIDENT, layout
@@ -104,13 +106,17 @@ def layout_of_format(chosen: str | Mapping[str, Any]) -> Layout:
     if not isinstance(name, str) or name not in FORMATS:
         msg = f"format {name!r} is not known; choose one of {', '.join(FORMATS)}"
         raise ConfigError(msg)
-    known = [key for key, p in inspect.signature(FORMATS[name]).parameters.items() if p.kind is p.KEYWORD_ONLY]
+    parameters = inspect.signature(FORMATS[name], eval_str=True).parameters
+    known = {key: p.annotation for key, p in parameters.items() if p.kind is p.KEYWORD_ONLY}
     unknown = next((key for key in options if key not in known), None)
     if unknown is not None:
         msg = f"format {name}: there is no option {unknown}; there are {', '.join(known)}"
         raise ConfigError(msg)
-    try:
-        return FORMATS[name](**options)
-    except (TypeError, AttributeError) as error:
-        msg = f"format {name}: an option has a value of the wrong kind ({error})"
-        raise ConfigError(msg) from None
+    for key, value in options.items():
+        try:
+            TypeAdapter(known[key]).validate_python(value, strict=True)
+        except ValidationError as error:
+            text = error.errors(include_url=False)[0]["msg"]
+            msg = f"format {name}: option {key}: {text[0].lower()}{text[1:]}, got {value!r}"
+            raise ConfigError(msg) from None
+    return FORMATS[name](**options)

@@ -159,10 +159,13 @@ def find_cells(schema: Schema, shapes: Sequence[tuple[int, ...]], name: str | No
     fitting = [f for f in schema.response if f.shape in shapes and energy_factor(f, "GeV") is not None]
     found = fitting if name is None else [f for f in fitting if f.name == name]
     if len(found) != 1:
-        known = ", ".join(f"{f.title} {f.shape}" for f in schema.response) or "none"
+        known = ", ".join(f"{f.title} {f.shape or ''}".rstrip() for f in schema.response) or "none"
         wanted = " or ".join(str(shape) for shape in shapes)
+        bare = next((f.name for f in schema.response if f.shape in shapes and not f.unit), None)
+        advice = f"; {bare} has no unit: give it in a study, or as the column's unit in the file" if bare else ""
         msg = (
-            f"expected one response{f' {name}' if name else ''} of shape {wanted}, an energy; the responses are {known}"
+            f"expected one response{f' {name}' if name else ''} of shape {wanted}, an energy; the responses are "
+            f"{known}{advice}"
         )
         raise DataError(msg)
     return found[0]

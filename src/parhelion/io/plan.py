@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
@@ -177,7 +178,7 @@ class Plan:
         else:
             values = parts[0]
             if values.shape[1:] != field.shape:
-                if int(np.prod(values.shape[1:], dtype=int)) != field.width:
+                if not _same_order(values.shape[1:], field.shape):
                     msg = (
                         f"{self.path}: column {source.columns[0]}: a row has shape {values.shape[1:]}, "
                         f"expected {field.shape} for field {field.name}"
@@ -232,9 +233,19 @@ class Plan:
         raise DataError(msg)
 
 
+def _same_order(stored: tuple[int, ...], wanted: tuple[int, ...]) -> bool:
+    """Whether numbers of one shape stand in the order of the other: equal but for axes of length 1, or one is flat.
+
+    Other shapes of as many numbers have their axes exchanged, and would be scrambled.
+    """
+    first, second = (tuple(n for n in shape if n != 1) for shape in (stored, wanted))
+    return first == second or (min(len(first), len(second)) == 1 and math.prod(first) == math.prod(second))
+
+
 def _scaled(values: Array, factor: float) -> Array:
-    """Values times a factor in their own precision; integers become double, unless the factor is 1."""
+    """Values times a factor in their own precision, at least single; integers become double, unless it is 1."""
     if factor == 1.0:
         return values
     product = values.astype(np.float64) * factor
-    return product.astype(values.dtype) if values.dtype.kind == "f" else product
+    # Half precision ends at 65,504, and loses digits below 6e-5.
+    return product.astype(np.result_type(values.dtype, np.float32)) if values.dtype.kind == "f" else product

@@ -11,6 +11,7 @@ from pydantic import field_validator
 
 from parhelion.errors import ConfigError, DataError
 from parhelion.io.energies import find_cells
+from parhelion.io.units import conversion_factor
 from parhelion.observables import showers
 from parhelion.observables.base import Array, Observables, ObservablesConfig, cells_in, energy_in
 from parhelion.sample import Field, Sample, Schema
@@ -97,6 +98,12 @@ class EcalObservables(Observables):
                 msg = f"observables {self.kind}: there is no condition {name}; there are {', '.join(known) or 'none'}"
                 raise ConfigError(msg)
         self._momentum = tuple(known[name] for name in c.momentum)
+        units = [known[name].unit or "mm" for name in c.impact]
+        try:
+            self._lengths = np.array([conversion_factor(unit, "mm") for unit in units])
+        except DataError as error:
+            msg = f"observables {self.kind}: conditions {' and '.join(c.impact)}: {error}"
+            raise ConfigError(msg) from None
         self._x, self._y = showers.grid((self._cells.shape[0], self._cells.shape[1]), c.cell)
         self._edges = np.geomspace(c.spectrum[0], c.spectrum[1], c.spectrum[2] + 1)
         self.conditions = (Field("incident_energy", "GeV"),)
@@ -126,6 +133,7 @@ class EcalObservables(Observables):
         direction = showers.track_direction(momentum[:, 0], momentum[:, 1])
         normal = showers.across(direction)
         impact: Any = np.stack([np.asarray(sample[name], dtype=np.float64) for name in c.impact], axis=1)
+        impact *= self._lengths
         slope = np.divide(momentum[:, :2], momentum[:, 2:], out=np.zeros_like(impact), where=momentum[:, 2:] != 0)
         point = showers.shower_point(impact, slope, c.depth)
         total, centre = showers.total(energy), showers.centroid(energy, x, y)

@@ -80,7 +80,10 @@ def shower_pictures(
     ]
     if not chosen:
         return ()
-    paired = np.array_equal(reference.event_id, generated.event_id)
+    # Files without ids have their rows numbered, so equal ids are not enough.
+    paired = np.array_equal(reference.event_id, generated.event_id) and np.allclose(
+        reference.condition, generated.condition, rtol=1e-5
+    )
     return tuple(_pictures(samples, incident, field, chosen, paired) for field in images)
 
 

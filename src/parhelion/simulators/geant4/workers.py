@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import tempfile
@@ -111,10 +112,18 @@ class _Worker:
         """Error with the last words of the process."""
         with suppress(subprocess.TimeoutExpired):
             self.process.wait(5)
+        code = self.process.poll()
+        if code in (-signal.SIGKILL, -signal.SIGTERM):
+            # What it wrote before says nothing of that.
+            msg = (
+                f"Geant4 was ended from outside ({signal.Signals(-code).name}), perhaps for want of memory; finished "
+                "parts are kept, go on with --resume"
+            )
+            return SimulationError(msg)
         self.log.seek(0)
         lines = [line.strip() for line in self.log.read().decode(errors="replace").splitlines() if line.strip("-* \t")]
         words = " / ".join(lines[-3:])[-300:] or "no message"
-        msg = f"Geant4 ended with code {self.process.poll()} ({words}); finished parts are kept, go on with --resume"
+        msg = f"Geant4 ended with code {code} ({words}); finished parts are kept, go on with --resume"
         return SimulationError(msg)
 
     def end(self) -> None:

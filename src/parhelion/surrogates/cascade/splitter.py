@@ -200,7 +200,8 @@ class Splitter(nn.Module):
 
     def _allowed(self, energy: Tensor, block: Tensor | None) -> Tensor:
         """What is added to logits, (15, m), of blocks with energies (m,), of the only block if `block` is None."""
-        step = (energy * ((1 + 1e-6) / self.threshold)).clamp(max=4.0).long()
+        # Far outside the domain an energy may be no number; its step must stand in the table all the same.
+        step = (energy * ((1 + 1e-6) / self.threshold)).clamp(max=4.0).long().clamp_(min=0)
         return self.allowed.index_select(1, step if block is None else step + 5 * block)
 
     def _features(self, second: Tensor, pattern: Tensor) -> Tensor:
