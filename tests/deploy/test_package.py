@@ -14,13 +14,15 @@ import onnx
 import pytest
 import torch
 
+from parhelion import noise
 from parhelion.deploy import generate
 from parhelion.deploy import manifest as manifests
 from parhelion.deploy.exporting import Origin, export, require_plain, trace
 from parhelion.deploy.models import load_model
 from parhelion.deploy.runtime import Package
-from parhelion.deploy.trial import Trial, conditions_to_try, edge_conditions
+from parhelion.deploy.trial import Trial, _tests, conditions_to_try, edge_conditions
 from parhelion.errors import DataError, DomainError, ShapeError
+from parhelion.sample import Field, Schema
 from parhelion.surrogates import SURROGATES
 
 
@@ -165,9 +167,44 @@ def test_a_graph_that_answers_otherwise_is_not_written(trained, tmp_path, monkey
 
 
 def test_another_distribution_is_refused():
-    trial = Trial(rows=10, edge_rows=2, largest=0.0, beyond=0.0, p_values={"sliced w1": 1e-9})
-    with pytest.raises(DataError, match=r"gives another distribution .* \(sliced w1: p = 1e-09\)"):
-        trial.require("the graph")
+    numbers = {"rows": 10, "edge_rows": 2, "largest": 0.0, "beyond": 0.0}
+    for p, far, allowed in (
+        (0.0025, 20.0, False),
+        (0.0025, float("nan"), False),
+        (0.0025, 4.0, True),
+        (0.5, 9.0, True),
+    ):
+        trial = Trial(**numbers, p_values={"sliced w1": p}, deviations={"sliced w1": far})
+        if allowed:
+            trial.require("the graph")
+        else:
+            with pytest.raises(DataError, match=r"gives another distribution .* \(sliced w1: p = 0.003, "):
+                trial.require("the graph")
+
+
+class Rare:
+    """A model of images of 400 cells, each with energy in a few of a thousand rows."""
+
+    schema = Schema((Field("P"),), (Field("energy", "GeV", (20, 20)),))
+
+    def __init__(self, factor: float = 1.0) -> None:
+        self.factor = factor
+
+    def noise(self, seed, event_id, *, stage=0):
+        return noise.normal(seed, event_id, 400, stage=stage)
+
+    def respond(self, condition, z):
+        return self.factor * np.where(z > 2.7, z, 0.0)
+
+
+def test_the_test_of_distributions_knows_rare_cells_and_sees_a_difference():
+    """Cells with one hit are in one sample only: in its units they would tell two samples of one model apart."""
+    condition = np.linspace(0, 1, 800)[:, None]
+    same = [_tests(Rare(), Rare(), condition, seed) for seed in range(6)]
+    assert np.mean([p < 0.1 for found in same for p, _ in found.values()]) < 0.5
+    assert max(far for found in same for _, far in found.values()) < 5
+    other = _tests(Rare(1.5), Rare(), condition, 0)
+    assert any(p < 0.01 and far > Trial.LARGEST_DEVIATION for p, far in other.values())
 
 
 def changed(written, tmp_path, change) -> Path:
