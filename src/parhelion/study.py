@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,6 +21,7 @@ from parhelion.files import atomic_path
 from parhelion.observables import build
 from parhelion.observed import evaluate_observed
 from parhelion.phases import Phases
+from parhelion.progress import bar
 from parhelion.provenance import machine, versions
 from parhelion.replicas import run_replicas
 from parhelion.report import (
@@ -292,7 +294,10 @@ class _Run:
             self.folder, section.form, name=self.study.name, licence=section.licence, author=section.author
         )
         path = self.folder / f"{self.study.name}.onnx"
-        trial = export(found.surrogate, path, origin=found.origin, rows=section.rows, seed=self.config.seed)
+        with bar("comparing", section.rows) if self.show_progress else nullcontext() as progress:
+            trial = export(
+                found.surrogate, path, origin=found.origin, rows=section.rows, seed=self.config.seed, progress=progress
+            )
         self.say(
             f"package: {path} ({found.form} form; {trial.rows + trial.edge_rows:,} rows answered as by the surrogate, "
             f"largest difference {trial.largest:.1g} of the spread)"

@@ -44,7 +44,10 @@ def trained(toy):
 def written(trained, tmp_path_factory):
     path = tmp_path_factory.mktemp("package") / "toy.onnx"
     origin = Origin("toy", {"status": "pass", "outcomes": []}, {"train": "ab" * 32}, "CC0-1.0", "Somebody")
-    export(trained, path, origin=origin, rows=2000)
+    seen: list[tuple[int, int]] = []
+    export(trained, path, origin=origin, rows=2000, progress=lambda done, rows: seen.append((done, rows)))
+    assert seen[-1][0] == seen[-1][1] > 2000
+    assert sorted(seen) == seen
     return path
 
 

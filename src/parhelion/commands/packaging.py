@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from parhelion.commands.shared import Json, Overwrite, Quiet, Seed, require_new, require_suffix, show, speaker
 from parhelion.errors import ConfigError
+from parhelion.progress import bar
 
 if TYPE_CHECKING:
     from parhelion.deploy.runs import Exportable
@@ -58,7 +60,8 @@ def export(
         return
     from parhelion.deploy.exporting import export as write_package
 
-    trial = write_package(found.surrogate, out, origin=found.origin, rows=rows, seed=seed)
+    with nullcontext() if quiet or as_json else bar("comparing", rows) as progress:
+        trial = write_package(found.surrogate, out, origin=found.origin, rows=rows, seed=seed, progress=progress)
     say(
         f"{out}: {_what(found)}; {trial.rows + trial.edge_rows:,} rows answered as by the surrogate "
         f"(largest difference {trial.largest:.1g} of the spread, {trial.beyond:.2g} of the rows beyond "

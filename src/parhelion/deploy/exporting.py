@@ -6,7 +6,7 @@ import io
 import math
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,7 @@ def export(
     origin: Origin | None = None,
     rows: int = 100_000,
     seed: int = 1,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Trial:
     """Write a surrogate as a package, after its graph has shown that it answers as the surrogate does.
 
@@ -80,6 +81,8 @@ def export(
         Random conditions to compare at, besides those at the edges of the domain and of thresholds.
     seed
         Seed of these conditions and their noise.
+    progress
+        Called with (rows compared, all rows).
 
     Returns
     -------
@@ -139,7 +142,8 @@ def export(
     }
     with atomic_path(path) as temporary:
         temporary.write_bytes(_pack(graph, made, golden))
-        trial = try_package(Package.load(temporary), model, condition, edge_conditions(surrogate), seed=seed)
+        package = Package.load(temporary)
+        trial = try_package(package, model, condition, edge_conditions(surrogate), seed=seed, progress=progress)
         trial.require(f"{Path(path).name}: the exported graph of this {surrogate.kind} surrogate", surrogate.undecided)
         made["verification"] = trial.to_dict()
         temporary.write_bytes(_pack(graph, made, golden))

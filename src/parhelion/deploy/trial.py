@@ -186,7 +186,15 @@ def _nudged(model: SurrogateModel, seed: int) -> SurrogateModel:
     return SurrogateModel(surrogate)
 
 
-def try_package(package: Any, model: SurrogateModel, condition: FloatArray, edges: FloatArray, *, seed: int) -> Trial:
+def try_package(
+    package: Any,
+    model: SurrogateModel,
+    condition: FloatArray,
+    edges: FloatArray,
+    *,
+    seed: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> Trial:
     """Compare a package with its surrogate.
 
     Parameters
@@ -201,11 +209,13 @@ def try_package(package: Any, model: SurrogateModel, condition: FloatArray, edge
         Conditions at edges, shape (m, c); each is tried with ordinary, extreme and no noise.
     seed
         Seed of the noise.
+    progress
+        Called with (rows compared, all rows).
     """
     scale = np.array(package.manifest["tolerance"]["scale"])
     noise = model.noise(seed, np.arange(len(condition)), stage=_TRIAL_STAGE)
     corners, corner_noise = _with_extremes(model, edges, seed)
-    worst, beyond = 0.0, 0
+    worst, beyond, done = 0.0, 0, 0
     for c, z in ((condition, noise), (corners, corner_noise)):
         for start in range(0, len(c), _ROWS_AT_ONCE):
             rows = slice(start, start + _ROWS_AT_ONCE)
@@ -215,6 +225,9 @@ def try_package(package: Any, model: SurrogateModel, condition: FloatArray, edge
             odd = ~(error <= Trial.RELATIVE).all(axis=1)
             beyond += int(odd.sum())
             worst = max(worst, float(error[~odd].max(initial=0.0)))
+            done += len(error)
+            if progress is not None:
+                progress(done, len(condition) + len(corners))
     found = _tests(package, model, condition, seed)
     return Trial(
         rows=len(condition),

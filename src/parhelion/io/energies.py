@@ -108,7 +108,8 @@ def require_share(cells: str, share: float, incident: str, advice: str) -> None:
         It is off by about a thousand.
     """
     if not _SMALLEST_SHARE <= share <= _LARGEST_SHARE:
-        guess = "cells in MeV were taken for GeV" if share > 1 else "the two are in different units"
+        less = "the two are in different units" if share > 0 else "these showers are empty"
+        guess = "cells in MeV were taken for GeV" if share > 1 else less
         msg = (
             f"{cells} sum to {share:.3g} times the {incident} in the median, expected a few percent to about 1: "
             f"probably {guess}; {advice}"
