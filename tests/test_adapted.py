@@ -84,13 +84,16 @@ def test_a_study_judged_on_files_of_its_own_keeps_them(showers, tmp_path):
         adapted(str(tmp_path / "two.yaml"), showers, tmp_path)
 
 
-def test_a_file_of_other_fields_is_refused(tmp_path):
+def test_a_file_of_other_fields_says_which_ones_the_study_needs(tmp_path):
     schema = Schema((Field("energy", "GeV"),), (Field("cells", "GeV", (2, 2)),))
     sample = Sample(schema, {"energy": np.arange(1.0, 4.0), "cells": np.ones((3, 2, 2))})
     io.write(sample, tmp_path / "other.h5")
-    words = r"other\.h5: its fields are not those of the study: .*line \d+: .*px is no such field; there are energy"
-    with pytest.raises(ConfigError, match=words):
-        adapted("ecal", tmp_path / "other.h5", tmp_path)
+    out = tmp_path / "study.yaml"
+    text = adapted_study("ecal", tmp_path / "other.h5", None, out)
+    assert "# CHOOSE: the file's fields are not those of this study; change one of them: " in text
+    assert "px is no such field; there are energy" in text
+    out.write_text(text)
+    load_study(out)
 
 
 def test_a_file_without_columns_is_refused(tmp_path):

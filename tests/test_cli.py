@@ -384,7 +384,10 @@ def test_init_takes_a_study(folder: Path, parhelion: CommandLine) -> None:
     assert code == 0
     assert "mine.yaml: edit the lines marked CHOOSE, then: parhelion run mine.yaml" in out
     assert parhelion("simulate", "ring", "-n", "20", "-o", "rings.h5", "-q")[0] == 0
-    assert "ready for parhelion run" in parhelion("init", "rings.h5", "--study", "rich", "-o", "rings.yaml")[1]
+    out = parhelion("init", "rings.h5", "--study", "rich", "-o", "rings.yaml")[1]
+    assert "rings.yaml: edit the lines marked CHOOSE" in out
+    assert parhelion("simulate", "rich", "--calibration", "-n", "20", "-o", "tracks.h5", "-q")[0] == 0
+    assert "ready for parhelion run" in parhelion("init", "tracks.h5", "--study", "rich", "-o", "tracks.yaml")[1]
     assert "there is no such study" in parhelion.refuse("init", "toy.root", "--study", "rihc", "-o", "x.yaml")
 
 

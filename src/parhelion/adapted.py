@@ -21,8 +21,8 @@ from parhelion.template import quoted
 def adapted_study(study: str, path: Path, tree: str | None, out: Path) -> str:
     """Text of a study that learns from a file instead of its own data; all else, comments too, is as it was.
 
-    A file that Parhelion wrote says itself what its columns are. For another one the fields of the study's rows are
-    written out, to be given their columns where these have other names.
+    A file that Parhelion wrote says itself what its columns are; a comment tells if the study needs others. For another
+    one the fields of the study's rows are written out, to be given their columns where these have other names.
 
     Parameters
     ----------
@@ -38,8 +38,7 @@ def adapted_study(study: str, path: Path, tree: str | None, out: Path) -> str:
     Raises
     ------
     ConfigError
-        There is no such study, it is judged on files of its own, or the file says what its columns are and they are not
-        the study's.
+        There is no such study, or it is judged on files of its own.
     DataError
         The file cannot be read, or has no columns.
     """
@@ -56,8 +55,9 @@ def adapted_study(study: str, path: Path, tree: str | None, out: Path) -> str:
         try:
             check_fields(loaded, stored.schema)
         except ConfigError as error:
-            msg = f"{path}: its fields are not those of the study: {error}"
-            raise ConfigError(msg) from None
+            # The place is one in the study as it was.
+            reason = str(error).partition(": ")[2]
+            lines.append(f"# CHOOSE: the file's fields are not those of this study; change one of them: {reason}")
     else:
         columns = ", ".join(column.name for column in io.columns(path, tree=tree))
         if not columns:

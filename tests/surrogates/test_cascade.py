@@ -268,7 +268,9 @@ def test_odd_samples_are_refused_in_one_sentence():
     sample = TOY.sample(50)
     energy = np.asarray(sample["energy"]).copy()
     energy[7, 2, 3] = -0.25
-    with pytest.raises(DataError, match=r"odd.h5: energy, row 7, cell 15: -0.25 GeV; energies of cells are not neg"):
+    with pytest.raises(
+        DataError, match=r"odd.h5: field energy: shower 7 has a cell with the negative energy -0.25 GeV"
+    ):
         cascade(with_cells(sample, energy))
     energy[7] = 0.0
     with pytest.raises(DataError, match=r"odd.h5: row 7 has no cell above the threshold of 0.001 GeV"):
@@ -302,7 +304,7 @@ def test_options_that_do_not_fit_are_refused():
 
 def test_a_package_may_choose_otherwise_in_few_rows_only(made):
     assert 0 < made.undecided <= 0.01
-    trial = Trial(rows=10_000, edge_rows=0, largest=0.0, beyond=0.003, p_values={})
+    trial = Trial(rows=10_000, edge_rows=0, largest=0.0, beyond=0.003, p_values={}, deviations={})
     trial.require("the graph", made.undecided)
     with pytest.raises(DataError, match=r"in 0\.30% of 10,000 rows \(allowed 0\.01% beyond"):
         trial.require("the graph")
