@@ -82,6 +82,13 @@ class EnergyCheck:
 def require_not_negative(sample: Sample, name: str) -> None:
     """Refuse negative numbers in a field with the energies of cells.
 
+    Parameters
+    ----------
+    sample
+        Showers; the message counts them, and numbers them by their event ids.
+    name
+        The field, shape (n, ...), any unit of energy.
+
     Raises
     ------
     DataError
@@ -101,6 +108,15 @@ def require_not_negative(sample: Sample, name: str) -> None:
 
 def require_share(cells: str, share: float, incident: str, advice: str) -> None:
     """Refuse a share of the incident energy, in the median of some showers, that only a wrong unit gives.
+
+    Parameters
+    ----------
+    cells, incident
+        Words for the cells, with their source, and for the incident energy.
+    share
+        Sum of the cells over the incident energy, in the same unit.
+    advice
+        What to do about a wrong unit.
 
     Raises
     ------

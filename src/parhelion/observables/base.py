@@ -104,6 +104,13 @@ def require_scale(sample: Sample, sets: Sequence[Observables]) -> None:
 
     What a model generated may be anything; it is judged, not refused.
 
+    Parameters
+    ----------
+    sample
+        Showers; the first 500 are looked at.
+    sets
+        Sets of observables; those with a `response` know the scale.
+
     Raises
     ------
     DataError

@@ -72,7 +72,8 @@ def calibrate(
     Raises
     ------
     DataError
-        The weights of a sample have no positive sum, or there is no solution, as the weights cancel.
+        The weights of a sample have no positive sum, or there is no solution: they cancel, or a few rows alone keep the
+        samples from being separate.
     """
     s, t = (np.asarray(x, dtype=np.float64) for x in (reference, generated))
     for side, given in (("reference", reference_weight), ("generated", generated_weight)):
@@ -85,27 +86,27 @@ def calibrate(
         return Calibration(zero, np.zeros((len(s), 2)), np.zeros((len(t), 2)))
     design = np.column_stack([np.ones(len(x)), (x - centre) / scale])
     weight = np.concatenate([w, v])
-    doubt = [1.0 / (1.0 / float(x @ x) + 2.0) for x in (w, v)]
-    # Second derivatives fall with the number of rows where the samples are separate.
-    for labels, least in (((1.0, 0.0), 1e-12), ((1.0 - doubt[0], doubt[1]), 1e-24)):
-        found = _line(design, weight, np.repeat(labels, [len(s), len(t)]), least)
-        if found is not None:
-            beta, residual, inverse = found
-            # From the centred and scaled log-odds to the log-odds themselves.
-            back = np.array([[1.0, -centre / scale], [0.0, 1.0 / scale]])
-            terms = design * residual[:, None]
-            ours, theirs = terms[: len(s)], terms[len(s) :]
-            # The sums of weights are measured too, which centres the influences of each sample.
-            ours, theirs = w[:, None] * (ours - w @ ours), v[:, None] * (theirs - v @ theirs)
-            if labels[1] > 0:
-                ours[0] -= doubt[0] * (w @ design[: len(s)])
-                theirs[0] += doubt[1] * (v @ design[len(s) :])
-            return Calibration(back @ beta, ours @ inverse @ back.T, theirs @ inverse @ back.T)
-    msg = (
-        f"density ratio: the log-odds of {len(s)} reference and {len(t)} generated rows cannot be calibrated, as the "
-        "weights cancel: use more rows, or fewer trees"
-    )
-    raise DataError(msg)
+    # No line is the steepest where the samples do not meet.
+    separate = np.min(s) >= np.max(t) or np.min(t) >= np.max(s)
+    doubt = [1.0 / (1.0 / float(u @ u) + 2.0) if separate else 0.0 for u in (w, v)]
+    # Second derivatives fall with the number of rows there.
+    found = _line(design, weight, np.repeat([1.0 - doubt[0], doubt[1]], [len(s), len(t)]), 1e-24 if separate else 1e-12)
+    if found is None:
+        msg = (
+            f"density ratio: the log-odds of {len(s)} reference and {len(t)} generated rows cannot be calibrated; a "
+            "few rows alone keep the samples from being separate, or the weights cancel: use more rows, or fewer trees"
+        )
+        raise DataError(msg)
+    beta, residual, inverse = found
+    # From the centred and scaled log-odds to the log-odds themselves.
+    back = np.array([[1.0, -centre / scale], [0.0, 1.0 / scale]])
+    terms = design * residual[:, None]
+    ours, theirs = terms[: len(s)], terms[len(s) :]
+    # The sums of weights are measured too, which centres the influences of each sample.
+    ours, theirs = w[:, None] * (ours - w @ ours), v[:, None] * (theirs - v @ theirs)
+    ours[0] -= doubt[0] * (w @ design[: len(s)])
+    theirs[0] += doubt[1] * (v @ design[len(s) :])
+    return Calibration(back @ beta, ours @ inverse @ back.T, theirs @ inverse @ back.T)
 
 
 def _line(

@@ -226,7 +226,8 @@ def histogram_edges(values: FloatArray, weight: FloatArray, field: Field, option
     They depend on the reference alone. Integers and categories get edges between the integers.
     """
     q = options.range_quantile
-    low, high = weighted_quantile(values, weight, [q, 1 - q])
+    found = weighted_quantile(values, weight, np.linspace(q, 1 - q, options.bins + 1))
+    low, high = found[0], found[-1]
     if field.kind != "continuous":
         step = max(1.0, np.ceil((high - low + 1) / options.bins))
         return np.arange(np.floor(low) - 0.5, high + step, step)
@@ -234,7 +235,6 @@ def histogram_edges(values: FloatArray, weight: FloatArray, field: Field, option
         # Any other value is outside, where it is seen; single precision of the same value is not.
         half = 1e-6 * (abs(low) or 1.0)
         return np.array([low - half, low + half])
-    found = weighted_quantile(values, weight, np.linspace(q, 1 - q, options.bins + 1))
     repeated = np.unique(found[:-1][np.diff(found) == 0])
     atoms = repeated[_are_atoms(repeated, values, weight, (1 - 2 * q) / options.bins)]
     if options.binning == "quantile":
@@ -257,6 +257,8 @@ def _are_atoms(candidates: FloatArray, values: FloatArray, weight: FloatArray, s
 
     Quantiles of signed weights coincide where the cumulative distribution falls back, with no row repeated.
     """
+    if not len(candidates):
+        return np.zeros(0, dtype=np.bool_)
     order = np.argsort(values, kind="stable")
     ordered = values[order]
     running = np.concatenate([[0.0], np.cumsum(weight[order])]) / np.sum(weight)
