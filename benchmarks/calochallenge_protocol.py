@@ -4,7 +4,8 @@
 
 REFERENCE and GENERATED are files of the challenge or of `parhelion simulate cylinder`. Without GENERATED the reference
 is divided into two halves: the null, what Geant4 against Geant4 gives at this size. With `--library K` a library (one
-of the K nearest showers in energy) learns from the second half and is judged by the first.
+of the K nearest showers in energy), with `--study NAME` the surrogate of a study, learns from the second half and is
+judged by the first.
 
 - S: separation powers of the published histograms (published binning and range, 1e-16 in the denominator), averaged
   over the layers, times 1000. The null is (bins - 1) / 4 (1/n + 1/m), which holds where all showers and bins are
@@ -24,9 +25,11 @@ import argparse
 import time
 
 import numpy as np
+import torch
 
 from common import describe, table
 from parhelion import generate, io
+from parhelion.config import load_study
 from parhelion.errors import DataError
 from parhelion.evaluation import METRICS
 from parhelion.evaluation.classifiers.calochallenge_protocol import (
@@ -42,7 +45,8 @@ from parhelion.io.calochallenge import read_showers
 from parhelion.io.energies import energy_factor, find_cells, find_incident
 from parhelion.observables.calochallenge import cut, normed_voxel_vector, voxel_vector
 from parhelion.sample import Field, Sample, Schema
-from parhelion.surrogates import Library
+from parhelion.surrogates import SURROGATES, Library, Surrogate
+from parhelion.training import fit
 
 # FPD x 1000, KPD x 1000, AUC low, AUC high, <S of layer energies> x 1000: final results of arXiv:2410.21611.
 PUBLISHED = {
@@ -97,18 +101,48 @@ def halves(showers: ChallengeShowers, seed: int) -> tuple[ChallengeShowers, Chal
     return first, second
 
 
-def looked_up(ours: ChallengeShowers, theirs: ChallengeShowers, k: int, seed: int) -> ChallengeShowers:
-    """Showers of a library of `theirs`, at the energies of `ours`."""
-    schema = Schema((Field("incident_energy", "MeV"),), (Field("showers", "MeV", theirs.voxels.shape[1:]),))
-    first, second = (
-        Sample(schema, {"incident_energy": s.incident, "showers": s.voxels}, source=source)
-        for s, source in ((ours, "reference"), (theirs, "library"))
-    )
+def samples(geometry: Geometry, *showers: ChallengeShowers) -> list[Sample]:
+    """Showers as samples."""
+    schema = Schema((Field("incident_energy", "MeV"),), (Field("showers", "MeV", geometry.shape),))
+    return [
+        Sample(schema, {"incident_energy": s.incident, "showers": s.voxels.reshape(-1, *geometry.shape)})
+        for s in showers
+    ]
+
+
+def answered(surrogate: Surrogate, ours: ChallengeShowers, geometry: Geometry, seed: int) -> ChallengeShowers:
+    """Showers of a surrogate at the energies of `ours`."""
+    start = time.process_time()
+    made = generate(surrogate, samples(geometry, ours)[0], seed=seed, outside="clamp")
+    print(f"{1e3 * (time.process_time() - start) / len(ours.incident):.2f} CPU ms a shower", flush=True)
+    return ChallengeShowers(ours.incident, made["showers"].reshape(ours.voxels.shape).astype(ours.voxels.dtype))
+
+
+def looked_up(geometry: Geometry, theirs: ChallengeShowers, k: int, seed: int) -> Surrogate:
+    """A library of `theirs`."""
+    second = samples(geometry, theirs)[0]
     options = {"k": k, "codec": {"response": [], "knots": 0}}
-    library = Library(schema, Library.Config.model_validate(options))
+    library = Library(second.schema, Library.Config.model_validate(options))
     library.prepare(second, seed=seed)
-    made = generate(library, first, seed=seed, outside="clamp")
-    return ChallengeShowers(ours.incident, made["showers"].astype(theirs.voxels.dtype))
+    return library
+
+
+def learned(geometry: Geometry, theirs: ChallengeShowers, name: str, seed: int) -> Surrogate:
+    """The surrogate of a study, trained by its recipe on `theirs`, a twentieth of which validate."""
+    study, second = load_study(name), samples(geometry, theirs)[0]
+    codec = study.surrogate.codec.model_copy(update={"threshold": geometry.threshold})
+    config = study.surrogate.model_copy(update={"codec": codec})
+    surrogate = SURROGATES[study.family](second.schema, config)
+    cut = len(second) // 20
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    start = time.process_time()
+    rows, validation = second.take(slice(cut, None)), second.take(slice(0, cut))
+    result = fit(surrogate, rows, config=study.config.training, validation=validation, seed=seed)
+    print(f"{study.name}: {result.steps:,} steps, {time.process_time() - start:.0f} CPU s", flush=True)
+    torch.set_num_threads(threads)
+    surrogate.save(f"{study.name}.safetensors")
+    return surrogate
 
 
 def distances(ours: np.ndarray, theirs: np.ndarray, seed: int) -> dict[str, str]:
@@ -146,14 +180,17 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--seed", type=int, default=1, help="of the halves and the estimator without bias")
     parser.add_argument("--library", type=int, metavar="K", help="judge a library of one half by the other")
+    parser.add_argument("--study", help="train this study's surrogate on one half, judge it by the other")
     parser.add_argument("--low", action="store_true", help="the low-level classifier too: minutes to hours on a CPU")
     parser.add_argument("--normed", action="store_true", help="the one with normalised layers too")
     parser.add_argument("--width", type=int, default=2048)
     parser.add_argument("--epochs", type=int, default=50)
     parser.add_argument("--single", action="store_true", help="single precision, not the published double")
     args = parser.parse_args()
-    if args.library is not None and (args.generated or args.library < 1):
-        parser.error("--library K takes K >= 1 and no GENERATED: the library is what is judged")
+    if args.library is not None and args.library < 1:
+        parser.error("--library K takes K >= 1")
+    if sum(x is not None for x in (args.library, args.study, args.generated)) > 1:
+        parser.error("give one of GENERATED, --library and --study: what is judged")
     geometry = DATASETS[args.dataset]
     reference = load(args.reference, geometry)
     if args.generated:
@@ -161,7 +198,9 @@ def main() -> None:
     else:
         ours, theirs = halves(reference, args.seed)
         if args.library:
-            theirs = looked_up(ours, theirs, args.library, args.seed)
+            theirs = answered(looked_up(geometry, theirs, args.library, args.seed), ours, geometry, args.seed)
+        elif args.study:
+            theirs = answered(learned(geometry, theirs, args.study, args.seed), ours, geometry, args.seed)
     if min(len(ours.incident), len(theirs.incident)) < 100:
         msg = (
             f"{len(ours.incident)} and {len(theirs.incident)} showers are too few for this protocol; give at least 100"
@@ -188,7 +227,9 @@ def main() -> None:
     rows.append(dict(zip(rows[0], ("voxel", "-", f"{1e3 * found['voxel']:.3g}", "-"), strict=True)))
     print(table(rows))
     features = [published_features(s, geometry) for s in (ours, theirs)]
-    model = f"library, k = {args.library}, of one half" if args.library else "Geant4, this file's halves"
+    model = "Geant4, this file's halves"
+    if args.library or args.study:
+        model = f"{args.study or f'library, k = {args.library}'}, of one half"
     mine: dict[str, object] = {"model": "this file" if args.generated else model}
     mine |= distances(*features, args.seed)
     mine["AUC high"] = aucs(*features, settings, args.seeds)

@@ -1,10 +1,11 @@
 """Fidelity of calorimeter surrogates on held-out showers, all in one table beside the null.
 
 Run with ``python benchmarks/ecal.py SHOWERS.h5 ecal library-1 library-8 my.safetensors``: a family is the name or path
-of a study (trained here by its own recipe on the rows that are not held out), a surrogate file, or
-``library-k``. SHOWERS.h5 comes from ``parhelion simulate ecal`` (or holds ``energy`` (n, 30, 30) and ``condition``
-(n, 5)). The null is a second sample of the simulation's own rows of the same size. Cells below the threshold are left
-out of reference and surrogates alike, so sparsity and spectrum are judged above it.
+of a study (trained here by its own recipe on the rows that are not held out), a surrogate file, or ``library-k``; a
+file of showers (.h5) is judged as it is. SHOWERS.h5 comes from ``parhelion simulate ecal`` (or holds ``energy``
+(n, 30, 30) and ``condition`` (n, 5)). The null is a second sample of the simulation's own rows of the same size. Cells
+below the threshold are left out of reference and surrogates alike, so sparsity and spectrum are judged above it. With
+``--more OTHER.h5`` its showers train too, and studies take steps in proportion; the same ones are judged.
 """
 
 from __future__ import annotations
@@ -75,6 +76,13 @@ def read(path: Path) -> Sample:
             columns = dict(zip(("px", "py", "pz", "x", "y"), file["condition"][()].astype(np.float64).T, strict=True))
             return Sample(FIELDS, {**columns, "energy": file["energy"][()]}, source=path.name)
     return io.read(path)
+
+
+def together(*samples: Sample) -> Sample:
+    """Showers after each other, numbered afresh."""
+    names = [f.name for f in (*FIELDS.condition, *FIELDS.response)]
+    columns = {name: np.concatenate([np.asarray(s[name]) for s in samples]) for name in names}
+    return Sample(FIELDS, columns, source=samples[0].source)
 
 
 def separation(a: FloatArray, b: FloatArray, edges: FloatArray, seed: int) -> tuple[float, float]:
@@ -163,8 +171,10 @@ def judged(reference: Showers, other: Showers, seed: int) -> dict[str, object]:
     return row
 
 
-def surrogate_of(family: str, train: Sample, validation: Sample, codec: Any, seed: int) -> tuple[Surrogate, str]:
-    """Surrogate of a name, and a word on how it came about."""
+def surrogate_of(
+    family: str, train: Sample, validation: Sample, codec: Any, seed: int, times: float
+) -> tuple[Surrogate, str]:
+    """Surrogate of a name, trained for so many times its study's steps, and a word on how it came about."""
     if Path(family).suffix == ".safetensors":
         made = load(family)
         return made, f"{made.provenance.get('training', {}).get('seconds', 0):.0f} s of training"
@@ -176,7 +186,10 @@ def surrogate_of(family: str, train: Sample, validation: Sample, codec: Any, see
     else:
         study = load_study(family)
         made = SURROGATES[study.family](train.schema, study.surrogate)
-        fit(made, train, config=study.config.training, validation=validation, seed=seed)
+        training = study.config.training
+        if times != 1 and training.steps is not None:
+            training = training.model_copy(update={"steps": round(times * training.steps)})
+        fit(made, train, config=training, validation=validation, seed=seed)
         made.save(f"{study.name}.safetensors")
     return made, f"{time.process_time() - start:.0f} s of training"
 
@@ -187,6 +200,7 @@ def main() -> None:
     parser.add_argument("families", nargs="*", default=["ecal", "library-1", "library-8"])
     parser.add_argument("--test-rows", type=int, default=10_000, help="held-out showers; the null takes as many more")
     parser.add_argument("--threshold", type=float, default=1e-5, help="GeV, of reference and generated cells")
+    parser.add_argument("--more", type=Path, help="showers that train too, and are not judged")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(1)
@@ -195,6 +209,10 @@ def main() -> None:
     n = min(options.test_rows, len(sample) // 3)
     test, rest = sample.take(order[:n]), sample.take(order[n:])
     validation, train = rest.take(slice(0, 1500)), rest.take(slice(1500, None))
+    null, times = train.take(slice(0, n)), 1.0
+    if options.more is not None:
+        train = together(train, read(options.more))
+        times = len(train) / (len(sample) - n - len(validation))
     reference = Showers.of(test, options.threshold)
     study = load_study("ecal")
     codec = {**study.surrogate.codec.model_dump(), "threshold": options.threshold}
@@ -203,10 +221,13 @@ def main() -> None:
     bins: list[dict[str, object]] = []
     for family in ("null", *options.families):
         if family == "null":
-            other, how = Showers.of(train.take(slice(0, n)), options.threshold), "the simulation itself"
+            other, how = Showers.of(null, options.threshold), "the simulation itself"
+            rate = float("nan")
+        elif Path(family).suffix == ".h5":
+            other, how = Showers.of(read(Path(family)).take(slice(0, n)), options.threshold), "another simulation"
             rate = float("nan")
         else:
-            made, how = surrogate_of(family, train, validation, codec, options.seed)
+            made, how = surrogate_of(family, train, validation, codec, options.seed, times)
             start = time.process_time()
             drawn = generate(made, test, seed=options.seed, outside="flag", batch_rows=1000)
             rate = (time.process_time() - start) / n * 1e6

@@ -15,7 +15,7 @@ from parhelion.errors import ConfigError, DataError
 from parhelion.sample import Field, Sample, Schema
 from parhelion.surrogates import Cascade, CodecConfig, Draws
 from parhelion.surrogates.cascade import CascadeConfig
-from parhelion.surrogates.cascade.pyramid import PAD, Pyramid
+from parhelion.surrogates.cascade.pyramid import PAD, Squares
 from parhelion.surrogates.cascade.splitter import Mixture, choose
 
 TOY = ShowerToy()
@@ -41,7 +41,7 @@ def noise(surrogate: Cascade, n: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("shape", [(6, 6), (30, 30), (3, 96), (12, 6), (1, 2)])
 def test_each_map_sums_the_next_and_every_part_of_the_grid_is_divided_once(shape):
-    pyramid = Pyramid(*shape)
+    pyramid = Squares(*shape)
     image = torch.rand(4, math.prod(shape), generator=torch.Generator().manual_seed(1))
     maps = pyramid.maps(image)
     assert torch.equal(maps[-1][:, pyramid.cells], image)
@@ -60,7 +60,7 @@ def test_each_map_sums_the_next_and_every_part_of_the_grid_is_divided_once(shape
 
 
 def test_a_block_sees_of_the_finer_map_only_what_is_divided_before_it():
-    pyramid = Pyramid(30, 30)
+    pyramid = Squares(30, 30)
     for k, level in enumerate(pyramid.levels):
         divided: set[int] = set()
         for phase in level.phases:
@@ -71,9 +71,9 @@ def test_a_block_sees_of_the_finer_map_only_what_is_divided_before_it():
 
 
 def test_blocks_outside_the_middle_are_seen_from_the_centre():
-    pyramid = Pyramid(30, 30)
+    pyramid = Squares(30, 30)
     for k, level in enumerate(pyramid.levels):
-        away = (torch.arange(2 * level.size + 2 * PAD) - PAD + 0.5 - level.size) ** 2
+        away = (torch.arange(2 * level.shape[0] + 2 * PAD) - PAD + 0.5 - level.shape[0]) ** 2
         distance = (away[:, None] + away[None, :]).flatten()
         for phase in level.phases:
             if not phase.central:
@@ -84,9 +84,9 @@ def test_blocks_outside_the_middle_are_seen_from_the_centre():
 
 
 def test_the_ring_is_the_twelve_blocks_around_the_middle():
-    for level in Pyramid(30, 30).levels:
+    for level in Squares(30, 30).levels:
         found = [len(phase) for phase in level.phases if phase.ring]
-        assert found == ([6, 6] if level.size >= 4 else [])
+        assert found == ([6, 6] if level.shape[0] >= 4 else [])
 
 
 def test_cells_sum_to_the_total_that_was_modelled(made):
@@ -295,9 +295,11 @@ def test_options_that_do_not_fit_are_refused():
     with pytest.raises(ConfigError, match=r"a symmetric cascade needs a square image.*set symmetric: false"):
         cascade(with_cells(sample, energy, wide))
     assert cascade(with_cells(sample, energy, wide), symmetric=False).prepared
-    deep = Schema(sample.schema.condition, (Field("energy", "GeV", (4, 3, 3)),))
-    with pytest.raises(ConfigError, match=r"one image of shape \(rows, columns\), got response fields of shape"):
-        cascade(with_cells(sample, energy.reshape(-1, 4, 3, 3), deep))
+    flat = Schema(sample.schema.condition, (Field("energy", "GeV", (36,)),))
+    with pytest.raises(
+        ConfigError, match=r"one image of shape \(rows, columns\) or one volume .*, got response fields of"
+    ):
+        cascade(with_cells(sample, energy.reshape(-1, 36), flat))
     with pytest.raises(ConfigError, match="directions: q is no such field"):
         cascade(sample, codec={"directions": [["px", "py", "q"]]})
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from shower_toys import THRESHOLD, LayeredToy, ShowerToy
+from shower_toys import THRESHOLD, LayeredToy, ShowerToy, VolumeToy
 from torch import Tensor
 
 from parhelion.deploy.exporting import export
@@ -21,11 +21,13 @@ from parhelion.weights import scale_to_unit_mean
 
 ROWS = 400
 TOY = ShowerToy()
-# Options of small networks, one test case each; a family of other fields names a toy of its own in TOYS.
+# Options of small networks, one test case each; a family or a case of other fields names a toy of its own in TOYS.
 SMALL: dict[str, list[dict[str, Any]]] = {
     "cascade": [
         {"core_width": 8, "ring_width": 8, "width": 8, "components": 2},
         {"core_width": 8, "width": 8, "symmetric": False},
+        {"width": 8, "polar": True, "energy": "energy"},
+        {"width": 8, "symmetric": False},
     ],
     "image_gan": [
         {
@@ -59,19 +61,25 @@ _SMALL_BIBAE = {
     "adversarial_steps": 3,
 }
 SMALL["bibae"] = [_SMALL_BIBAE]
-TOYS: dict[str, Any] = {"calogan": LayeredToy()}
+TOYS: dict[Any, Any] = {
+    "calogan": LayeredToy(),
+    ("cascade", 2): VolumeToy(),
+    ("cascade", 3): VolumeToy((3, 4, 5), polar=False),
+}
 CASES = [(kind, i) for kind, family in SURROGATES.items() if family.images for i in range(len(SMALL.get(kind, [{}])))]
 
 
 def toy_of(case: tuple[str, int]) -> Any:
-    return TOYS.get(case[0], TOY)
+    return TOYS.get(case, TOYS.get(case[0], TOY))
 
 
 def make(case: tuple[str, int], sample: Sample, seed: int = 1) -> Surrogate:
     kind, i = case
     options = SMALL.get(kind, [{}])[i]
     default = SURROGATES[kind].Config().codec.model_dump()
-    config = SURROGATES[kind].Config.model_validate({"codec": {**default, **toy_of(case).codec}, **options})
+    config = SURROGATES[kind].Config.model_validate(
+        {"codec": {**default, "directions": [], **toy_of(case).codec}, **options}
+    )
     surrogate = SURROGATES[kind](sample.schema, config)
     surrogate.prepare(sample, seed=seed)
     return surrogate

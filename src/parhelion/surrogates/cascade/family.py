@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from parhelion.errors import ConfigError, DataError
 from parhelion.sample import Sample
 from parhelion.surrogates.base import Batch, Draws, Loss, Surrogate, SurrogateConfig
-from parhelion.surrogates.cascade.pyramid import WHOLE, Level, Pyramid
+from parhelion.surrogates.cascade.pyramid import Level, Pyramid, Squares
 from parhelion.surrogates.cascade.splitter import Mixture, Splitter, scaled, uniform
+from parhelion.surrogates.cascade.volume import Volume
 from parhelion.surrogates.codec import CodecConfig
 
 # Fluctuations of the response that are told apart, in units of their size.
@@ -30,6 +31,12 @@ class CascadeConfig(SurrogateConfig):
     symmetric
         The detector looks the same after mirroring or exchanging the two axes of the image: showers are learned in
         one orientation, with both slopes positive and the first the larger. It needs a direction and a square image.
+        A volume looks the same after mirroring and turning about the shower's axis: showers are learned in all
+        orientations. It needs the energy to be its only condition.
+    polar
+        The last two axes of a volume are angle and radius, as in the CaloChallenge's files, not two lengths.
+    energy
+        Condition with the incident energy, where `codec.directions` does not give it.
     context_width
         Hidden layer of the networks, one a level, that summarise conditions and coarser maps for all its blocks.
     core_width, ring_width, width
@@ -44,6 +51,8 @@ class CascadeConfig(SurrogateConfig):
     )
     impact: tuple[str, str] | None = ("x", "y")
     symmetric: bool = True
+    polar: bool = False
+    energy: str | None = None
     context_width: int = Field(64, ge=1)
     core_width: int = Field(48, ge=1)
     ring_width: int = Field(32, ge=1)
@@ -78,19 +87,24 @@ class Cascade(Surrogate):
         Raises
         ------
         ConfigError
-            The response is not one image, there is no threshold, or `symmetric` does not apply.
+            The response is not one image or volume, there is no threshold, an option names no condition, or
+            `symmetric` or `polar` do not apply.
         """
         c = self.config
         shapes = [f.shape for f in self.schema.response]
-        if len(shapes) != 1 or len(shapes[0]) != 2:
-            msg = f"a cascade learns one image of shape (rows, columns), got response fields of shape {shapes}"
+        if len(shapes) != 1 or len(shapes[0]) not in (2, 3):
+            msg = (
+                "a cascade learns one image of shape (rows, columns) or one volume of shape (layers, rows, columns), "
+                f"got response fields of shape {', '.join(map(str, shapes))}"
+            )
             raise ConfigError(msg)
         if c.codec.threshold is None:
             msg = "a cascade needs the energy below which a cell is empty; give codec.threshold"
             raise ConfigError(msg)
         self.threshold = c.codec.threshold
+        self._energy = self._find_energy()
         self._frame = self._find_frame(shapes[0])
-        self.pyramid = Pyramid(*shapes[0])
+        self.pyramid = self._find_pyramid(shapes[0])
         self.total = nn.Sequential(
             nn.Linear(features, c.core_width), nn.SiLU(), nn.Linear(c.core_width, c.core_width), nn.SiLU()
         )
@@ -99,9 +113,7 @@ class Cascade(Surrogate):
         self.splitters, self.contexts = nn.ModuleList(), nn.ModuleList()
         for level in self.pyramid.levels:
             widths = self._widths(level)
-            far = features + 2 + len(level.centre)
-            if level.size > WHOLE:
-                far += len(self.pyramid.levels[self._whole].centre)
+            far = features + 2 + sum(len(entries) for _, entries in level.seen)
             self.contexts.append(
                 nn.Sequential(nn.Linear(far, c.context_width), nn.SiLU(), nn.Linear(c.context_width, sum(widths)))
             )
@@ -114,10 +126,6 @@ class Cascade(Surrogate):
             turn = ((code & 1) > 0, (code & 2) > 0, (code & 4) > 0)
             positions = self._turned(positions.expand(8, -1), turn, back=True)
         self.register_buffer("positions", positions, persistent=False)
-
-    @property
-    def _whole(self) -> int:
-        return WHOLE.bit_length() - 1
 
     def prepare(self, sample: Sample, *, seed: int) -> None:
         """Fit the codec, build the networks and take the scale of the total energy.
@@ -152,11 +160,41 @@ class Cascade(Surrogate):
         _, a, b, least = self.total_scale
         return torch.sqrt(a + b * torch.exp(-momentum) + least)
 
+    @property
+    def _conditions(self) -> list[str]:
+        return [f.name if not f.shape else f"{f.name}[{i}]" for f in self.schema.condition for i in range(f.width)]
+
+    def _find_energy(self) -> int | None:
+        """Column, among the continuous ones, of the incident energy."""
+        name, names = self.config.energy, self._conditions
+        if name is None:
+            return None
+        if name not in names or names.index(name) not in self.codec.continuous:
+            msg = f"cascade, energy: {name} is no condition that is a number; there are {', '.join(names)}"
+            raise ConfigError(msg)
+        return self.codec.continuous.index(names.index(name))
+
+    def _find_pyramid(self, shape: tuple[int, ...]) -> Pyramid:
+        c = self.config
+        if len(shape) == 2:
+            if c.polar:
+                msg = f"cascade, polar: that is for volumes (layers, angles, radii), and these are images {shape}"
+                raise ConfigError(msg)
+            return Squares(*shape)
+        if c.symmetric and (self._energy is None or len(self._conditions) != 1):
+            msg = (
+                "a symmetric cascade of volumes needs the energy as its only condition, named by its option energy, "
+                f"got conditions {', '.join(self._conditions)} and energy: {c.energy}; set symmetric: false for others"
+            )
+            raise ConfigError(msg)
+        layers, rows, columns = shape
+        return Volume((layers, rows, columns), polar=c.polar)
+
     def _find_frame(self, shape: tuple[int, ...]) -> tuple[int, int, int, int, int] | None:
         """Columns, among the continuous ones, of log |p|, both slopes, and the impact's coordinates."""
-        if not self.config.symmetric:
+        if not self.config.symmetric or len(shape) != 2:
             return None
-        names = [f.name if not f.shape else f"{f.name}[{i}]" for f in self.schema.condition for i in range(f.width)]
+        names = self._conditions
         if not self.codec.directions or self.config.impact is None or len(set(shape)) != 1:
             msg = (
                 "a symmetric cascade needs a square image, codec.directions and the impact's two conditions, "
@@ -173,9 +211,12 @@ class Cascade(Surrogate):
         return magnitude, first, second, x, y
 
     def _log_momentum(self, condition: Tensor) -> Tensor:
-        if not self.codec.directions:
+        if self.codec.directions:
+            return self.codec.kinematics(condition)[:, self.codec.directions[0][0]]
+        if self._energy is None:
             return torch.zeros_like(condition[:, 0])
-        return self.codec.kinematics(condition)[:, self.codec.directions[0][0]]
+        found = self.codec.kinematics(condition)[:, self._energy]
+        return torch.where(self.codec.log_scale[self._energy], found, torch.log(found.clamp(min=1e-30)))
 
     def _oriented(self, condition: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor] | None]:
         """Encoded conditions in the standard orientation, and which rows were mirrored twice and exchanged."""
@@ -223,6 +264,8 @@ class Cascade(Surrogate):
         """Negative log-likelihood of total energy and all divisions, per event."""
         condition, turn = self._oriented(batch.condition)
         image = self._turned(batch.response, turn, back=False)
+        if self.config.symmetric and isinstance(self.pyramid, Volume):
+            image = self.pyramid.turned(image, draws.uniform(len(image), 3))
         maps = self.pyramid.maps(image)
         momentum = self._log_momentum(batch.condition)
         x = ((torch.log(maps[0].sum(dim=1)) - momentum - self.total_scale[0]) / self._spread(momentum))[:, None]
@@ -256,11 +299,8 @@ class Cascade(Surrogate):
             condition,
             total - 3.0,
             response.clamp(-_FAR, _FAR),
-            scaled(_columns(maps[k], level.centre), self.threshold) - total,
+            *(scaled(_columns(maps[i], entries), self.threshold) - total for i, entries in level.seen),
         ]
-        if level.size > WHOLE:
-            whole = self.pyramid.levels[self._whole].centre
-            parts.append(scaled(_columns(maps[self._whole], whole), self.threshold) - total)
         told: Tensor = self.contexts[k](torch.cat(parts, dim=1))
         return torch.split(told, self._widths(level), dim=1)
 
@@ -304,9 +344,8 @@ class Cascade(Surrogate):
         x = self.total_mixture.draw(self.total(oriented), uniform(noise[:, 0]), noise[:, 1:2])
         momentum = self._log_momentum(condition)
         total = torch.exp(x[:, 0] * self._spread(momentum) + self.total_scale[0] + momentum).clamp(min=self.threshold)
-        here = torch.arange(self.pyramid.stride(0), device=noise.device) == self.pyramid.levels[0].centre.to(
-            noise.device
-        )
+        first = self.pyramid.levels[0].phases[0].see[0, 0].to(noise.device)
+        here = torch.arange(self.pyramid.stride(0), device=noise.device) == first
         maps = [torch.where(here, total[:, None], 0.0)]
         splitters = self._splitters()
         start = 2

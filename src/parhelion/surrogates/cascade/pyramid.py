@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -38,9 +39,11 @@ class Phase:
     inside
         Which of these lie on the grid, shape (B, 4), bool.
     central
-        It is one of the four blocks in the middle; B is 1.
+        Where most energy is: one of the four blocks in the middle, B is 1.
     ring
         The blocks touch those in the middle.
+    places
+        Number of each block's place, shape (B,): blocks of one number have the same parameters. None: a number each.
     """
 
     see: Tensor
@@ -48,6 +51,7 @@ class Phase:
     inside: Tensor
     central: bool
     ring: bool
+    places: Tensor | None = None
 
     def __len__(self) -> int:
         """Number of blocks."""
@@ -56,14 +60,40 @@ class Phase:
 
 @dataclass(frozen=True)
 class Level:
-    """One level: its size, and what of this and coarser maps every block sees."""
+    """One level: its size, and the entries that every block sees, as pairs of a map's number and indices in it."""
 
-    size: int
+    shape: tuple[int, ...]
     phases: tuple[Phase, ...]
-    centre: Tensor
+    seen: tuple[tuple[int, Tensor], ...]
 
 
-class Pyramid:
+class Pyramid(ABC):
+    """Maps 0 to `depth` of a shower, from its total to its cells, and how each is divided into the next.
+
+    Attributes
+    ----------
+    depth
+        Number of levels; level k divides map k.
+    cells
+        Index in the last map of each cell of the shower, shape (cells,).
+    levels
+        The levels.
+    """
+
+    depth: int
+    cells: Tensor
+    levels: tuple[Level, ...]
+
+    @abstractmethod
+    def stride(self, k: int) -> int:
+        """Entries of the flat map number k."""
+
+    @abstractmethod
+    def maps(self, cells: Tensor) -> list[Tensor]:
+        """Flat maps 0 to depth, shape (n, stride), of showers (n, cells): each entry sums its parts."""
+
+
+class Squares(Pyramid):
     """Levels over an image of `rows` x `columns` cells, which lies in the middle of a square of 2^depth cells.
 
     Map number k has 2^k x 2^k entries; map `depth` is the image.
@@ -78,8 +108,7 @@ class Pyramid:
         self.cells = self._flat(self.depth)[top : top + rows, left : left + columns].reshape(-1)
         self.levels = tuple(self._level(k, grid) for k in range(self.depth))
 
-    @staticmethod
-    def stride(k: int) -> int:
+    def stride(self, k: int) -> int:
         """Entries of the flat padded map number k."""
         return int((2**k + 2 * PAD) ** 2)
 
@@ -112,15 +141,18 @@ class Pyramid:
                 phases.append(_phase(size, here, done, occupied, central=central, ring=ring))
                 done |= set(here)
         low = max(0, size - WHOLE) // 2
-        centre = self._flat(k)[low : size - low, low : size - low].reshape(-1)
-        return Level(size, tuple(phases), centre)
+        seen = [(k, self._flat(k)[low : size - low, low : size - low].reshape(-1))]
+        if size > WHOLE:
+            whole = WHOLE.bit_length() - 1
+            seen.append((whole, self._flat(whole).reshape(-1)))
+        return Level((size, size), tuple(phases), tuple(seen))
 
-    def maps(self, image: Tensor) -> list[Tensor]:
+    def maps(self, cells: Tensor) -> list[Tensor]:
         """Flat padded maps 0 to depth, shape (n, stride), of images (n, cells): each entry sums its four parts."""
-        n = len(image)
+        n = len(cells)
         size = 2**self.depth
-        finest = image.new_zeros(n, self.stride(self.depth))
-        finest[:, self.cells.to(image.device)] = image
+        finest = cells.new_zeros(n, self.stride(self.depth))
+        finest[:, self.cells.to(cells.device)] = cells
         maps = [finest]
         inner = finest.view(n, size + 2 * PAD, -1)[:, PAD:-PAD, PAD:-PAD]
         for _ in range(self.depth):

@@ -143,12 +143,13 @@ class Splitter(nn.Module):
     allowed: Tensor
     relative: Tensor
     roles: Tensor
+    places: Tensor | None
 
     def __init__(self, phase: Phase, *, width: int, components: int, threshold: float) -> None:
         super().__init__()
         self.threshold = threshold
         self.slack = 0.5 * threshold
-        self.central = phase.central
+        self.single = phase.central and len(phase) == 1
         self.width = width
         blocks = len(phase)
         # Few of many blocks have energy, so they share numbers (see `_numbers`).
@@ -159,7 +160,9 @@ class Splitter(nn.Module):
         roles = (torch.arange(NUMBERS)[:, None] + torch.arange(NUMBERS)) % NUMBERS
         self.register_buffer("roles", roles, persistent=False)
         self.near = nn.Linear(phase.see.shape[1], width)
-        self.place = nn.Parameter(0.1 * torch.randn(blocks, width))
+        self.register_buffer("places", phase.places, persistent=False)
+        count = blocks if phase.places is None else int(phase.places.max()) + 1
+        self.place = nn.Parameter(0.1 * torch.randn(count, width))
         # The many blocks with little energy do with a layer less.
         self.inner = nn.Linear(width, width) if phase.central or phase.ring else None
         self.heads = nn.Linear(width, len(PATTERNS) + width)
@@ -198,6 +201,10 @@ class Splitter(nn.Module):
         h = _silu(_plus(_plus(near, context), place))
         return h if self.inner is None else _plus(_silu(self.inner(h)), h)
 
+    def _place(self, block: Tensor) -> Tensor:
+        """What the places of blocks (m,) give, shape (m, width)."""
+        return self.place.index_select(0, block if self.places is None else self.places.index_select(0, block))
+
     def _allowed(self, energy: Tensor, block: Tensor | None) -> Tensor:
         """What is added to logits, (15, m), of blocks with energies (m,), of the only block if `block` is None."""
         # Far outside the domain an energy may be no number; its step must stand in the table all the same.
@@ -220,7 +227,7 @@ class Splitter(nn.Module):
             The blocks, from `find`.
         """
         energy = _entries(both, self.see, at)
-        h = self._hidden(energy, context.index_select(0, at.row), self.place.index_select(0, at.block))
+        h = self._hidden(energy, context.index_select(0, at.row), self._place(at.block))
         parts = _entries(both, self.parts, at)
         hit = parts > 0
         pattern = (hit * torch.tensor([1, 2, 4, 8], device=parts.device)).sum(dim=1) - 1
@@ -268,7 +275,7 @@ class Splitter(nn.Module):
         start
             That column.
         """
-        if self.central:
+        if self.single:
             energy = both.index_select(1, self.see[0])
             h = self._hidden(energy, context, self.place)
             allowed = self._allowed(energy[:, 0], None)
@@ -277,7 +284,7 @@ class Splitter(nn.Module):
             return both.scatter_(1, self.parts.expand(both.shape[0], -1), parts)
         at = self.find(both)
         energy = _entries(both, self.see, at)
-        h = self._hidden(energy, context.index_select(0, at.row), self.place.index_select(0, at.block))
+        h = self._hidden(energy, context.index_select(0, at.row), self._place(at.block))
         allowed = self._allowed(energy[:, 0], at.block)
         parts = self._divide(h, energy[:, 0], allowed, self._numbers(noise, start, at)).reshape(-1)
         return both.view(-1).scatter_(0, _flat(both, self.parts, at), parts).view_as(both)
