@@ -245,7 +245,8 @@ def draw(name: str, folder: Path, reference: Sample, made: Sample) -> None:
     for key in sorted({k for r in records for k in r if k.startswith("loss/")}):
         points = [(r["step"], r[key]) for r in records if key in r]
         axes[0].plot(*zip(*points, strict=True), label=key[5:])
-    axes[0].set(xlabel="step", ylabel="loss", yscale="symlog", title=name)
+    axes[0].set(xlabel="step", ylabel="loss", title=name)
+    axes[0].set_yscale("symlog", linthresh=1e-2)
     axes[0].legend()
     points = [(r["step"], r["validation"]) for r in records if "validation" in r]
     if points:
