@@ -101,26 +101,24 @@ def halves(showers: ChallengeShowers, seed: int) -> tuple[ChallengeShowers, Chal
     return first, second
 
 
-def samples(geometry: Geometry, *showers: ChallengeShowers) -> list[Sample]:
-    """Showers as samples."""
+def sample_of(showers: ChallengeShowers, geometry: Geometry) -> Sample:
+    """Showers as a sample."""
     schema = Schema((Field("incident_energy", "MeV"),), (Field("showers", "MeV", geometry.shape),))
-    return [
-        Sample(schema, {"incident_energy": s.incident, "showers": s.voxels.reshape(-1, *geometry.shape)})
-        for s in showers
-    ]
+    voxels = showers.voxels.reshape(-1, *geometry.shape)
+    return Sample(schema, {"incident_energy": showers.incident, "showers": voxels})
 
 
 def answered(surrogate: Surrogate, ours: ChallengeShowers, geometry: Geometry, seed: int) -> ChallengeShowers:
     """Showers of a surrogate at the energies of `ours`."""
     start = time.process_time()
-    made = generate(surrogate, samples(geometry, ours)[0], seed=seed, outside="clamp")
+    made = generate(surrogate, sample_of(ours, geometry), seed=seed, outside="clamp")
     print(f"{1e3 * (time.process_time() - start) / len(ours.incident):.2f} CPU ms a shower", flush=True)
     return ChallengeShowers(ours.incident, made["showers"].reshape(ours.voxels.shape).astype(ours.voxels.dtype))
 
 
 def looked_up(geometry: Geometry, theirs: ChallengeShowers, k: int, seed: int) -> Surrogate:
     """A library of `theirs`."""
-    second = samples(geometry, theirs)[0]
+    second = sample_of(theirs, geometry)
     options = {"k": k, "codec": {"response": [], "knots": 0}}
     library = Library(second.schema, Library.Config.model_validate(options))
     library.prepare(second, seed=seed)
@@ -129,7 +127,7 @@ def looked_up(geometry: Geometry, theirs: ChallengeShowers, k: int, seed: int) -
 
 def learned(geometry: Geometry, theirs: ChallengeShowers, name: str, seed: int) -> Surrogate:
     """The surrogate of a study, trained by its recipe on `theirs`, a twentieth of which validate."""
-    study, second = load_study(name), samples(geometry, theirs)[0]
+    study, second = load_study(name), sample_of(theirs, geometry)
     codec = study.surrogate.codec.model_copy(update={"threshold": geometry.threshold})
     config = study.surrogate.model_copy(update={"codec": codec})
     surrogate = SURROGATES[study.family](second.schema, config)

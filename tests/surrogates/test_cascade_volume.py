@@ -11,7 +11,7 @@ import torch
 from shower_toys import THRESHOLD, VolumeToy
 from test_cascade import train
 
-from parhelion.errors import ConfigError
+from parhelion.errors import ConfigError, DataError
 from parhelion.sample import Field, Sample, Schema
 from parhelion.surrogates import Cascade, CodecConfig, Draws
 from parhelion.surrogates.cascade import CascadeConfig
@@ -106,9 +106,10 @@ def test_places_at_other_angles_share_their_parameters():
             assert len(pairs) == len({p[0] for p in pairs}) == len({p[1:] for p in pairs})
 
 
-def test_profiles_along_and_across_come_first():
+def test_every_axis_is_halved_while_blocks_are_few_and_large():
     volume = Volume((45, 16, 9), polar=True)
-    assert volume.axes[:3] == ((0, 2),) * 3
+    assert volume.shapes[3] == (8, 4, 2)
+    assert volume.shapes[-1] == (64, 16, 16)
     # Seen whole by all finer levels.
     assert [level.seen[0][0] for level in volume.levels] == [0, 1, 2, 3, 3, 3, 3]
 
@@ -167,8 +168,8 @@ def test_an_energy_on_a_linear_scale_is_as_good():
 def test_training_learns_profiles_and_the_showers_own_angle(polar):
     toy = VolumeToy((5, 6, 3) if polar else (5, 6, 6), polar=polar)
     sample, test = toy.sample(3000), toy.sample(3000, seed=9)
-    made = cascade(toy, sample, core_width=32)
-    train(made, sample, 400)
+    made = cascade(toy, sample, core_width=48, components=4)
+    train(made, sample, 1000)
     z = torch.randn(len(test), made.noise_width, generator=torch.Generator().manual_seed(3))
     condition = torch.as_tensor(test.condition)
     drawn = made.sample(condition, z).view(-1, *toy.shape).double().numpy()
@@ -176,7 +177,7 @@ def test_training_learns_profiles_and_the_showers_own_angle(polar):
     truth = np.where(truth >= THRESHOLD, truth, 0.0)
 
     def vector(e: np.ndarray) -> np.ndarray:
-        # How far the energy lies to one side: its angle is uniform, its size is known.
+        # How far the energy lies to one side, whichever it is: every layer leans to the same.
         _, a, b = toy.shape
         if polar:
             phase = np.exp(2j * np.pi * (np.arange(a) + 0.5) / a)
@@ -217,6 +218,10 @@ def test_options_that_do_not_fit_are_refused():
         cascade(toy, energy=None)
     with pytest.raises(ConfigError, match="energy: E is no condition that is a number; there are energy"):
         cascade(toy, energy="E")
+    none = np.asarray(sample["energy"]).copy()
+    none[7] = 0.0
+    with pytest.raises(DataError, match=r"odd.h5: condition energy, row 7: 0, but an incident energy must be above 0"):
+        cascade(toy, Sample(sample.schema, {"energy": none, "cells": sample["cells"]}, source="odd.h5"))
     both = Schema((*sample.schema.condition, Field("slope")), sample.schema.response)
     columns = {"energy": sample["energy"], "slope": np.zeros(50), "cells": sample["cells"]}
     with pytest.raises(ConfigError, match="got conditions energy, slope and energy: energy"):

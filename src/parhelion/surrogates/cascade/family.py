@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import ClassVar
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -133,8 +134,18 @@ class Cascade(Surrogate):
         Raises
         ------
         DataError
-            The sum of weights is not positive, the sample is empty, or a row has no cell above threshold.
+            The sum of weights is not positive, the sample is empty, an incident energy is not positive, or a row has no
+            cell above threshold.
         """
+        if self.config.energy in sample.columns:
+            energy = sample[self.config.energy]
+            if not energy.min() > 0:
+                row = int(np.argmin(energy))
+                msg = (
+                    f"{sample.source}: condition {self.config.energy}, row {row}: {energy[row]:g}, but an incident "
+                    "energy must be above 0; select rows that have one"
+                )
+                raise DataError(msg)
         super().prepare(sample, seed=seed)
         batch = self.encode(sample)
         total = batch.response.sum(dim=1)

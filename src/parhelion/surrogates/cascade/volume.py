@@ -21,9 +21,9 @@ NEAR = 2
 class Volume(Pyramid):
     """Levels over `shape` = (layers, rows, columns) cells, or (layers, angles, radii) where `polar`.
 
-    Each level halves the blocks along the two axes along which they are longest, in cells; with angles it halves layers
-    and radii first, so that the profiles along and across the shower come before its details. Angles close: the last is
-    the neighbour of the first. Places that differ by the angle alone share their parameters.
+    Each level halves the blocks along the two axes along which they are longest, in cells, so that where a shower lies
+    along every axis is decided of few large blocks, and all others know. Angles close: the last is the neighbour of the
+    first. Places that differ by the angle alone share their parameters.
 
     Entry 0 of each flat map is always 0 and stands for what lies outside.
     """
@@ -31,7 +31,7 @@ class Volume(Pyramid):
     def __init__(self, shape: tuple[int, int, int], *, polar: bool) -> None:
         self.shape, self.polar = shape, polar
         bits = [(n - 1).bit_length() for n in shape]
-        self.axes = tuple(_halvings(bits, polar=polar)) or ((0,),)
+        self.axes = tuple(_halvings(bits)) or ((0,),)
         self.depth = len(self.axes)
         self.shapes = [(1, 1, 1)]
         for axes in self.axes:
@@ -125,7 +125,7 @@ class Volume(Pyramid):
         return near[None].expand(self.shapes[k]).clone()
 
     def _neighbours(self, at: Tensor, k: int, axis: int, step: int) -> Tensor:
-        """Coordinates (B, 3) of the blocks beside, -1 where there is none."""
+        """Coordinates (B, 3) of the blocks beside; outside of the map where there is none."""
         found = at.clone()
         found[:, axis] += step
         if self.polar and axis == 1:
@@ -195,16 +195,12 @@ def _corners(axes: Sequence[int]) -> Iterator[tuple[int, int, int]]:
         yield corner[0], corner[1], corner[2]
 
 
-def _halvings(bits: Sequence[int], *, polar: bool) -> Iterator[tuple[int, ...]]:
+def _halvings(bits: Sequence[int]) -> Iterator[tuple[int, ...]]:
     """The axes, two or at last one, that each level halves."""
     left = list(bits)
-    entries = 1
     while any(left):
         order = sorted(range(3), key=lambda axis: -left[axis])
         axes = [axis for axis in order if left[axis]][:2]
-        if polar and left[0] and left[2] and entries < WHOLE:
-            axes = [0, 2]
         for axis in axes:
             left[axis] -= 1
-            entries *= 2
         yield tuple(sorted(axes))
