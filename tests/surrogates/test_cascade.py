@@ -99,6 +99,17 @@ def test_cells_sum_to_the_total_that_was_modelled(made):
     assert not torch.equal(cells, made.sample(condition, z))
 
 
+@pytest.mark.parametrize("z", [-9.0, -5.5, 5.5, 9.0])
+def test_no_noise_is_so_extreme_that_energy_is_lost_or_made(made, z):
+    # A uniform number of 1 would choose a pattern of hits that is not possible.
+    condition = torch.as_tensor(TOY.condition(50, 2))
+    start = noise(made, 50)
+    extreme = torch.cat([start[:, :2], torch.full_like(start[:, 2:], z)], dim=1)
+    cells = made.sample(condition, extreme)
+    torch.testing.assert_close(cells.sum(dim=1), made.sample(condition, start).sum(dim=1), rtol=1e-5, atol=0)
+    assert cells[cells > 0].min() >= THRESHOLD
+
+
 def test_conditions_far_outside_the_domain_get_an_answer_and_leave_the_others_alone(made):
     inside = torch.as_tensor(TOY.sample(4).condition)
     far = torch.tensor([[0, 0, 0, 0, 0], [0.3, 0.1, -5, 0, 0], [0.1, 0.1, 5, 1e9, 0], [math.nan] * 5]).double()

@@ -19,7 +19,7 @@ from parhelion.surrogates.cascade.volume import Volume
 from parhelion.surrogates.codec import CodecConfig
 
 # Fluctuations of the response that are told apart, in units of their size.
-_FAR = 5.0
+FAR = 5.0
 
 
 class CascadeConfig(SurrogateConfig):
@@ -103,8 +103,8 @@ class Cascade(Surrogate):
             msg = "a cascade needs the energy below which a cell is empty; give codec.threshold"
             raise ConfigError(msg)
         self.threshold = c.codec.threshold
-        self._energy = self._find_energy()
-        self._frame = self._find_frame(shapes[0])
+        self.energy_column = self._find_energy()
+        self.frame = self._find_frame(shapes[0])
         self.pyramid = self._find_pyramid(shapes[0])
         self.total = nn.Sequential(
             nn.Linear(features, c.core_width), nn.SiLU(), nn.Linear(c.core_width, c.core_width), nn.SiLU()
@@ -121,7 +121,7 @@ class Cascade(Surrogate):
             for phase, each in zip(level.phases, widths, strict=True):
                 self.splitters.append(Splitter(phase, width=each, components=c.components, threshold=self.threshold))
         positions = self.pyramid.stride(self.pyramid.depth - 1) + self.pyramid.cells
-        if self._frame is not None:
+        if self.frame is not None:
             # Where each cell of the image is found, for each of the eight orientations.
             code = torch.arange(8)
             turn = ((code & 1) > 0, (code & 2) > 0, (code & 4) > 0)
@@ -192,7 +192,7 @@ class Cascade(Surrogate):
                 msg = f"cascade, polar: that is for volumes (layers, angles, radii), and these are images {shape}"
                 raise ConfigError(msg)
             return Squares(*shape)
-        if c.symmetric and (self._energy is None or len(self._conditions) != 1):
+        if c.symmetric and (self.energy_column is None or len(self._conditions) != 1):
             msg = (
                 "a symmetric cascade of volumes needs the energy as its only condition, named by its option energy, "
                 f"got conditions {', '.join(self._conditions)} and energy: {c.energy}; set symmetric: false for others"
@@ -224,16 +224,16 @@ class Cascade(Surrogate):
     def _log_momentum(self, condition: Tensor) -> Tensor:
         if self.codec.directions:
             return self.codec.kinematics(condition)[:, self.codec.directions[0][0]]
-        if self._energy is None:
+        if self.energy_column is None:
             return torch.zeros_like(condition[:, 0])
-        found = self.codec.kinematics(condition)[:, self._energy]
-        return torch.where(self.codec.log_scale[self._energy], found, torch.log(found.clamp(min=1e-30)))
+        found = self.codec.kinematics(condition)[:, self.energy_column]
+        return torch.where(self.codec.log_scale[self.energy_column], found, torch.log(found.clamp(min=1e-30)))
 
     def _oriented(self, condition: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor, Tensor] | None]:
         """Encoded conditions in the standard orientation, and which rows were mirrored twice and exchanged."""
-        if self._frame is None:
+        if self.frame is None:
             return condition, None
-        _, a, b, x, y = self._frame
+        _, a, b, x, y = self.frame
         kinematics, scale = self.codec.kinematics(condition), self.codec.scale.scale
         turn = (kinematics[:, a] < 0, kinematics[:, b] < 0, kinematics[:, b].abs() > kinematics[:, a].abs())
         first = torch.stack([kinematics[:, a].abs(), torch.where(turn[0], -kinematics[:, x], kinematics[:, x])])
@@ -309,7 +309,7 @@ class Cascade(Surrogate):
         parts = [
             condition,
             total - 3.0,
-            response.clamp(-_FAR, _FAR),
+            response.clamp(-FAR, FAR),
             *(scaled(_columns(maps[i], entries), self.threshold) - total for i, entries in level.seen),
         ]
         told: Tensor = self.contexts[k](torch.cat(parts, dim=1))

@@ -14,10 +14,11 @@ from parhelion.surrogates.cascade.pyramid import Phase
 # Which of the four parts have energy: all but the empty pattern.
 PATTERNS = torch.tensor([[p >> b & 1 for b in range(4)] for p in range(1, 16)], dtype=torch.bool)
 _IMPOSSIBLE = -1e4
-_LOG_SCALE = (-5.0, 2.5)
+LOG_SCALE = (-5.0, 2.5)
 # Numbers of noise for each block, and slots of them for a phase where there are that many blocks.
 NUMBERS = 4
 LEAST_SLOTS = 16
+_BELOW_1 = 1.0 - 2.0**-24
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
@@ -62,7 +63,7 @@ class Mixture(nn.Module):
     def _split(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         d = self.numbers
         out = self.out(features).view(-1, self.components, self.each)
-        return out[..., 0], out[..., 1 : 1 + d], out[..., 1 + d : 1 + 2 * d].clamp(*_LOG_SCALE), out[..., 1 + 2 * d :]
+        return out[..., 0], out[..., 1 : 1 + d], out[..., 1 + d : 1 + 2 * d].clamp(*LOG_SCALE), out[..., 1 + 2 * d :]
 
     def log_prob(self, features: Tensor, y: Tensor, active: Tensor) -> Tensor:
         """Log density, shape (m,), of the active ones of the numbers y (m, d); bool `active` (m, d)."""
@@ -91,15 +92,18 @@ class Mixture(nn.Module):
         chosen = (at[:, None] * cumulative[:, -1:] >= cumulative[:, :-1]).sum(dim=1)
         start = torch.arange(0, z.shape[0] * self.components, self.components, device=z.device)
         own = out.view(-1, each).index_select(0, start + chosen)
-        y: Tensor = own[:, 1 : 1 + d] + torch.exp(own[:, 1 + d : 1 + 2 * d].clamp(*_LOG_SCALE)) * z
+        y: Tensor = own[:, 1 : 1 + d] + torch.exp(own[:, 1 + d : 1 + 2 * d].clamp(*LOG_SCALE)) * z
         if self.pairs:
             y = torch.addmm(y, own[:, 1 + 2 * d :] * z.index_select(1, self.sources), self.targets)
         return y
 
 
 def uniform(z: Tensor) -> Tensor:
-    """Uniform numbers in [0, 1] from standard normal ones, by a function that graphs of other programs have too."""
-    return 0.5 + 0.5 * torch.erf(z * math.sqrt(0.5))
+    """Uniform numbers in [0, 1) from standard normal ones, by a function that graphs of other programs have too.
+
+    Never 1: the sum of probabilities would be reached, and the last category chosen even where it is impossible.
+    """
+    return (0.5 + 0.5 * torch.erf(z * math.sqrt(0.5))).clamp(max=_BELOW_1)
 
 
 def choose(logit: Tensor, at: Tensor) -> tuple[Tensor, Tensor]:
