@@ -1,14 +1,20 @@
 """Geant4 and surrogates side by side in one run, on one core: time for one electron shower in the calorimeter.
 
-Run with ``python benchmarks/ecal_speed.py my-surrogate.safetensors my-surrogate.onnx ...``: surrogates run in PyTorch,
-packages in ONNX Runtime, both on one thread. A surrogate's time is that of all that generation does: its noise, the
-guard on the domain, the network, in batches of 1 and of 1000. Geant4's line is left out where it is not installed.
+Run with ``python benchmarks/ecal_speed.py my-surrogate.safetensors my-surrogate.onnx my-surrogate.c ...``: surrogates
+run in PyTorch, packages in ONNX Runtime, C files as ``cc -std=c99 -O3 -march=native -ffp-contract=off`` makes them, all
+on one thread. A surrogate's time is that of all that generation does: its noise, the guard on the domain, the
+network, in batches of 1 and of 1000. Geant4's line is left out where it is not installed.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
+import shutil
+import subprocess
+import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import cast
 
@@ -36,21 +42,55 @@ def conditions(energy: float | None, n: int, seed: int) -> tuple[Calorimeter, Sa
     return made, Sample(Schema(fields, ()), {f.name: columns[f.name] for f in fields})
 
 
-def read_model(path: Path) -> Surrogate | Package:
-    """A surrogate or a package."""
-    return Package.load(path) if path.suffix == ".onnx" else load(path)
+# Something that makes showers of conditions.
+Maker = Callable[[Sample], object]
 
 
-def seconds(surrogate: Surrogate | Package, asked: Sample, batch: int, least: float) -> tuple[float, float]:
+def read_model(path: Path) -> Maker:
+    """A surrogate, a package or a C file."""
+    if path.suffix == ".c":
+        return compiled(path)
+    model: Surrogate | Package = Package.load(path) if path.suffix == ".onnx" else load(path)
+    return lambda part: generate(model, part, seed=1, outside="flag")
+
+
+def compiled(path: Path) -> Maker:
+    """What an exported C file makes, compiled here."""
+    compiler = shutil.which("cc")
+    if compiler is None:
+        raise SystemExit(f"{path} needs a C compiler, cc")
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / "made.so"
+        flags = ["-std=c99", "-O3", "-march=native", "-ffp-contract=off", "-shared", "-fPIC"]
+        subprocess.run([compiler, *flags, str(path), "-o", str(made), "-lm"], check=True)
+        library = ctypes.CDLL(str(made))
+    made_by = getattr(library, f"{path.stem}_generate")
+    if getattr(library, f"{path.stem}_self_test")() != 0:
+        raise SystemExit(f"{path} does not answer its golden block")
+    flag, cells = 2, 900
+
+    def make(part: Sample) -> object:
+        condition = np.ascontiguousarray(part.condition)
+        out = np.empty((len(part), cells), dtype=np.float32)
+        given = (condition.ctypes.data, part.event_id.ctypes.data)
+        pointers = [ctypes.c_void_p(p) for p in given]
+        seed = (ctypes.c_uint64(1), ctypes.c_uint32(0), flag)
+        made_by(ctypes.c_size_t(len(part)), *pointers, *seed, ctypes.c_void_p(out.ctypes.data), None, None)
+        return out
+
+    return make
+
+
+def seconds(make: Maker, asked: Sample, batch: int, least: float) -> tuple[float, float]:
     """Processor time a shower: the median over calls, which other work on the machine disturbs least, and its error."""
     parts = [asked.take(slice(i, i + batch)) for i in range(0, len(asked), batch)]
-    generate(surrogate, parts[0], seed=1, outside="flag")
+    make(parts[0])
     found: list[float] = []
     begin = time.process_time()
     while time.process_time() - begin < least or len(found) < 5:
         part = parts[len(found) % len(parts)]
         start = time.process_time()
-        generate(surrogate, part, seed=1, outside="flag")
+        make(part)
         found.append((time.process_time() - start) / len(part))
     g = np.random.default_rng(0)
     spread = np.std([np.median(g.choice(found, len(found))) for _ in range(200)])

@@ -38,11 +38,12 @@ def student(sample: Sample, form: str = "displacement") -> Surrogate:
 class Compiled:
     """A C file as a shared library."""
 
-    def __init__(self, surrogate: Surrogate, folder: Path) -> None:
+    def __init__(self, surrogate: Surrogate, folder: Path, *flags: str) -> None:
         write_c(surrogate, folder / "net.c")
         command = [
             str(COMPILER),
             *STRICT,
+            *flags,
             "-shared",
             "-fPIC",
             str(folder / "net.c"),
@@ -63,6 +64,14 @@ class Compiled:
                 ctypes.c_uint32(stage),
                 out[i].ctypes.data_as(ctypes.c_void_p),
             )
+        return out
+
+    def respond(self, condition: np.ndarray, noise: np.ndarray) -> np.ndarray:
+        """Responses to given noise, row by row."""
+        out = np.empty((len(condition), self.width), dtype=np.float32)
+        for i in range(len(condition)):
+            given = [np.ascontiguousarray(condition[i]), np.ascontiguousarray(noise[i]), out[i]]
+            self.library.net_respond(*(a.ctypes.data_as(ctypes.c_void_p) for a in given))
         return out
 
     def generate(

@@ -48,6 +48,36 @@ def cells(transform: dict[str, Any], threshold: float) -> tuple[Surrogate, Sampl
     return made, sample
 
 
+def cascade(shape: tuple[int, ...], **options: Any) -> tuple[Surrogate, Sample]:
+    """A cascade of images of tracks with slopes, or of volumes of an energy, that is not trained but has learned sizes.
+
+    Half of the cells have less than the threshold, all of it in some corner.
+    """
+    rng = np.random.default_rng(6)
+    n, cells = 400, int(np.prod(shape))
+    e = np.exp(rng.uniform(0, 4, n))
+    energy = e[:, None] * (1 + 0.1 * rng.normal(size=(n, 1))) * rng.dirichlet(np.full(cells, 0.1), n)
+    fields, columns = [Field("e", "GeV")], {"e": e}
+    if len(shape) == 2:
+        slope = rng.uniform(-0.2, 0.2, (n, 2))
+        pz = e / np.sqrt(1 + (slope**2).sum(axis=1))
+        columns = {"px": slope[:, 0] * pz, "py": slope[:, 1] * pz, "pz": pz, "x": rng.normal(size=n), "y": slope[:, 0]}
+        fields = [Field(name) for name in columns]
+    schema = Schema(tuple(fields), (Field("cells", "GeV", shape),))
+    sample = Sample(schema, {**columns, "cells": energy.reshape(n, *shape)}, source="showers")
+    own = {"directions": [["px", "py", "pz"]]} if len(shape) == 2 else {"directions": []}
+    codec = {"response": [], "knots": 0, "threshold": 1e-3, **own, **options.pop("codec", {})}
+    defaults = {} if len(shape) == 2 else {"impact": None, "energy": "e"}
+    config = {"core_width": 9, "ring_width": 12, "width": 5, "components": 3, **defaults, **options, "codec": codec}
+    made = SURROGATES["cascade"](schema, SURROGATES["cascade"].Config.model_validate(config))
+    made.prepare(sample, seed=1)
+    with torch.random.fork_rng(), torch.no_grad():
+        torch.manual_seed(3)
+        for p in made.parameters():
+            p += 0.2 * torch.randn_like(p)
+    return made.eval(), sample
+
+
 def compare(surrogate: Surrogate, compiled: Compiled, condition: np.ndarray, seed: int) -> np.ndarray:
     event = np.arange(len(condition), dtype=np.int64) + (1 << 40)
     model = SurrogateModel(surrogate)
@@ -131,6 +161,55 @@ def test_an_image_in_c_has_exact_zeros_and_its_momentum_is_guarded(tmp_path, tra
     # Each component is in its range, but no such magnitude occurred.
     low = sample.condition.min(axis=0)
     assert compiled.generate(low[None], np.zeros(1), 1, 2)[3] == int(SurrogateModel(surrogate).outside(low[None]).any())
+
+
+@needs_compiler
+@pytest.mark.parametrize("flags", [(), ("-O3", "-march=native", "-ffp-contract=off")], ids=["plain", "native"])
+@pytest.mark.parametrize(
+    ("shape", "options"),
+    [
+        ((7, 7), {}),
+        ((3, 20), {"symmetric": False, "codec": {"knots": 3}, "components": 1}),
+        ((5, 7, 3), {"polar": True}),
+        ((6, 6, 6), {"codec": {"condition": {"e": "linear"}}}),
+        ((2, 3, 5), {"symmetric": False, "energy": None, "core_width": 24, "context_width": 10}),
+    ],
+    ids=["image", "strip", "angles", "cube", "plain volume"],
+)
+def test_a_cascade_in_c_divides_energies_as_in_python(tmp_path, shape, options, flags):
+    surrogate, sample = cascade(shape, **options)
+    compiled = Compiled(surrogate, tmp_path, *flags)
+    assert compiled.library.net_self_test() == 0
+    model = SurrogateModel(surrogate)
+    # More rows than a group has, and not a multiple of it.
+    event = np.arange(len(sample) - 1, dtype=np.int64)
+    condition = sample.condition[:-1]
+    code, found, _, _ = compiled.generate(condition, event, 5, 0)
+    expected = model.respond(condition, model.noise(5, event))
+    assert code == 0
+    error = np.abs(found - expected) / (expected.std(axis=0) + np.abs(expected) + 1e-30)
+    odd = (error > 1e-3).any(axis=1)
+    # Rounding may decide a choice otherwise.
+    assert odd.mean() <= surrogate.undecided
+    assert ((found > 0) == (expected > 0))[~odd].all()
+    np.testing.assert_allclose(found.sum(axis=1), expected.sum(axis=1), rtol=1e-5)
+    # A row does not depend on the others of its group.
+    np.testing.assert_array_equal(compiled.generate(condition[5:6], event[5:6], 5, 0)[1][0], found[5])
+
+
+@needs_compiler
+def test_a_cascade_in_c_takes_conditions_far_outside_and_extreme_noise(tmp_path):
+    surrogate, sample = cascade((7, 7))
+    compiled, model = Compiled(surrogate, tmp_path), SurrogateModel(surrogate)
+    odd = np.stack([np.full(5, np.nan), np.zeros(5), np.full(5, 1e30), np.full(5, np.inf), np.full(5, -3.0)])
+    code, found, outside, _ = compiled.generate(odd, np.arange(5), 1, 2)
+    assert code == 0
+    assert np.isfinite(found).all()
+    assert outside.all()
+    for z in (-7.0, 0.0, 7.0):
+        noise = np.full((1, surrogate.noise_width), z, dtype=np.float32)
+        answer = compiled.respond(sample.condition[:1], noise)
+        np.testing.assert_allclose(answer, model.respond(sample.condition[:1], noise), rtol=1e-3, atol=1e-6)
 
 
 @needs_compiler

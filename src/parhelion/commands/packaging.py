@@ -26,7 +26,7 @@ def export(
         str, typer.Option(help="Of a run: exact, student, or auto (the student if it met its requirements).")
     ] = "auto",
     format: Annotated[
-        str, typer.Option("--format", help="onnx: a package; c: one C99 file, for dense networks.")
+        str, typer.Option("--format", help="onnx: a package; c: one C99 file, for dense networks and cascades.")
     ] = "onnx",
     name: Annotated[str | None, typer.Option(help="Name of the package; the run's or the file's if left out.")] = None,
     licence: Annotated[str | None, typer.Option(help="Licence of the surrogate, written into the package.")] = None,

@@ -17,12 +17,14 @@ import numpy.typing as npt
 import torch
 
 from parhelion.deploy import ctext
+from parhelion.deploy.ccascade import cascade_source
 from parhelion.deploy.cnetworks import Group, OneHot, Ramp, Source, braces, double, network_lines, single
 from parhelion.deploy.models import SurrogateModel, components, seen_values
+from parhelion.deploy.trial import sure_rows
 from parhelion.errors import DataError
 from parhelion.files import atomic_path
 from parhelion.noise import normal, normal_table, uniform
-from parhelion.surrogates import Surrogate
+from parhelion.surrogates import Cascade, Surrogate
 from parhelion.surrogates.codec import Codec
 from parhelion.transforms import Affine
 from parhelion.transforms.elementwise import Logit, Symlog
@@ -46,7 +48,7 @@ def write_c(surrogate: Surrogate, path: str | os.PathLike[str], *, name: str | N
     Parameters
     ----------
     surrogate
-        Trained; a student or a GAN.
+        Trained; a student, a GAN or a cascade.
     path
         The file; replaced only when the new one is complete.
     name
@@ -55,7 +57,7 @@ def write_c(surrogate: Surrogate, path: str | os.PathLike[str], *, name: str | N
     Raises
     ------
     DataError
-        The surrogate is not trained or not a dense network, or the name is no name in C.
+        The surrogate is not trained or of another family, or the name is no name in C.
     WriteError
         The file cannot be written.
     """
@@ -72,14 +74,14 @@ def c_source(surrogate: Surrogate, *, name: str) -> str:
     model = SurrogateModel(surrogate)
     surrogate = surrogate.eval()
     source = Source()
-    body = _respond(source, surrogate)
+    body = _showers(source, surrogate) if isinstance(surrogate, Cascade) else _respond(source, surrogate)
     guard = _guard(source, surrogate.codec)
     golden = _golden(source, model)
     defines = [
         f"#define MOST_ROWS {source.most_rows}",
-        f"#define WIDEST {source.widest}",
         f"#define SLOPE {single(source.slope)}",
         f"#define GOLDEN_ROWS {GOLDEN_ROWS}",
+        f"#define GROUP {source.group}",
     ]
     table = f"static const double normal_table[{normal_table().shape[1]}][4] = {braces(normal_table().T, double)};"
     parts = [
@@ -181,8 +183,42 @@ def _respond(source: Source, surrogate: Surrogate) -> str:
     inner = "\n    ".join(lines)
     return (
         "void NAME_respond(const double *given, const float *all, float *response)\n"
-        f"{{\n    {inner}\n    memcpy(response, x, sizeof x);\n}}"
+        f"{{\n    {inner}\n    memcpy(response, x, sizeof x);\n}}\n"
+        "static void respond_rows(int n, const double *condition, const float *noise, float *response)\n"
+        "{\n    for (int i = 0; i < n; i++)\n"
+        "        NAME_respond(condition + i * NAME_CONDITION, noise + i * NAME_NOISE, response + i * NAME_RESPONSE);\n}"
     )
+
+
+def _showers(source: Source, surrogate: Cascade) -> str:
+    """As `_respond`, for a cascade: rows in groups, which share the networks' weights."""
+    codec = surrogate.codec
+    shift = int(codec.pattern.random)
+    encode, groups = _encode(source, codec)
+    first = "const float z = all[0];" if shift else "(void)all;"
+    walk = cascade_source(source, surrogate, [first, *_pattern(source, codec), *encode], groups)
+    width = surrogate.schema.response_width
+    decode = "\n        ".join(_decode(source, codec))
+    return f"""{walk}
+
+static void respond_rows(int n, const double *condition, const float *all, float *response)
+{{
+    shower showers[GROUP];
+    for (int i = 0; i < n; i++) enter(condition + i * NAME_CONDITION, all + i * NAME_NOISE, showers + i);
+    cascade(n, showers, all + {shift});
+    for (int i = 0; i < n; i++) {{
+        const shower *s = showers + i;
+        const int pattern = s->pattern;
+        float *x = response + i * NAME_RESPONSE;
+        for (int j = 0; j < {width}; j++) x[j] = s->energy[positions[s->turn * {width} + j]];
+        {decode}
+    }}
+}}
+
+void NAME_respond(const double *condition, const float *noise, float *response)
+{{
+    respond_rows(1, condition, noise, response);
+}}"""
 
 
 def _pattern(source: Source, codec: Codec) -> list[str]:
@@ -368,11 +404,14 @@ def _golden(source: Source, model: SurrogateModel) -> str:
     spread = response.std(axis=0)
     tolerance = RELATIVE_TOLERANCE * np.maximum(spread, 1e-3 * np.abs(response).max(axis=0)) + 1e-30
     n = GOLDEN_ROWS
+    tried = slice(0, 8 * n)
+    sure = sure_rows(model, condition[tried], noise[tried], response[tried], 0.5 * tolerance)
+    kept = np.concatenate([np.flatnonzero(sure), np.flatnonzero(~sure)])[:n]
     golden = Source()
-    golden.doubles("golden_condition", condition[:n])
-    for name, values in (("noise", noise[:n]), ("response", response[:n]), ("tolerance", tolerance)):
+    golden.doubles("golden_condition", condition[kept])
+    for name, values in (("noise", noise[kept]), ("response", response[kept]), ("tolerance", tolerance)):
         golden.floats(f"golden_{name}", np.asarray(values, dtype=np.float64))
-    events = ", ".join(str(i) for i in ids[:n])
+    events = ", ".join(str(i) for i in ids[kept])
     return "\n".join(
         [
             *golden.arrays,

@@ -71,18 +71,18 @@ class Source:
     ----------
     arrays
         Definitions of constants.
-    widest
-        Largest width of a layer, padded.
     most_rows
         Largest number of rows that a first layer may touch.
     slope
         Slope of leaky rectifiers below 0.
+    group
+        Rows that are made together.
     """
 
     arrays: list[str] = field(default_factory=list)
-    widest: int = LANES
     most_rows: int = 1
     slope: float = 0.0
+    group: int = 1
 
     def floats(self, name: str, values: FloatArray | Tensor) -> None:
         """Single-precision constants, flat or as a matrix."""
@@ -111,7 +111,6 @@ class Source:
         self.floats(f"{name}_w", np.pad(weight, [(0, 0), (0, pad)]).reshape(-1))
         given = np.zeros(weight.shape[1]) if bias is None else np.asarray(numpy_of(bias))
         self.floats(f"{name}_b", np.pad(given, (0, pad)))
-        self.widest = max(self.widest, width)
         return width
 
 
@@ -292,8 +291,8 @@ def network_lines(source: Source, surrogate: Surrogate, condition: Sequence[Grou
     """
     if surrogate.kind not in NETWORKS:
         msg = (
-            f"a {surrogate.kind} surrogate cannot be written as C: only dense networks can, "
-            f"of the kinds {' and '.join(sorted(NETWORKS))}; distil a student, or write an ONNX package"
+            f"a {surrogate.kind} surrogate cannot be written as C: only dense networks and cascades can, "
+            f"of the kinds cascade, {' and '.join(sorted(NETWORKS))}; distil a student, or write an ONNX package"
         )
         raise DataError(msg)
     return NETWORKS[surrogate.kind](source, surrogate, condition)

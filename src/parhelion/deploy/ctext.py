@@ -39,6 +39,21 @@ static float to_vec(uint32_t b) { float x; memcpy(&x, &b, sizeof x); return x; }
 #define TO_VEC(x) to_vec(x)
 #define SELECT(mask, a, b) ((mask) ? (a) : (b))
 #endif
+/* x times y plus z, of lanes, rounded once where the machine can; lanes held within limits. Not a number stays so. */
+#if defined(__GNUC__) && defined(__AVX__) && defined(__FMA__)
+#include <immintrin.h>
+#define LANES_OF(number) ((vec)_mm256_set1_ps(number))
+#define FUSED(x, y, z) ((vec)_mm256_fmadd_ps((__m256)(x), (__m256)(y), (__m256)(z)))
+#define LARGER(x, y) ((vec)_mm256_max_ps((__m256)(x), (__m256)(y)))
+#define HELD(x, low, high) \
+    ((vec)_mm256_min_ps(_mm256_set1_ps(high), _mm256_max_ps(_mm256_set1_ps(low), (__m256)(x))))
+#else
+#define LANES_OF(number) ((number) + (vec){0})
+#define FUSED(x, y, z) ((x) * (y) + (z))
+#define LARGER(x, y) SELECT((x) > (y), (x), (y))
+#define HELD(x, low, high) \
+    SELECT((x) < (low), (x) * 0.0f + (low), SELECT((x) > (high), (x) * 0.0f + (high), (x)))
+#endif
 #if defined(__clang__)
 #pragma STDC FP_CONTRACT OFF
 #endif
@@ -143,14 +158,14 @@ UNUSED static void gather(float *y, const rows *in, const float *w, const float 
         vec a0 = b[j], a1 = b[j + 1], a2 = b[j + 2], a3 = b[j + 3];
         for (int i = 0; i < in->count; i++) {
             const vec *k = m + (long)in->row[i] * lanes + j;
-            const float v = in->value[i];
-            a0 += v * k[0]; a1 += v * k[1]; a2 += v * k[2]; a3 += v * k[3];
+            const vec v = LANES_OF(in->value[i]);
+            a0 = FUSED(v, k[0], a0); a1 = FUSED(v, k[1], a1); a2 = FUSED(v, k[2], a2); a3 = FUSED(v, k[3], a3);
         }
         out[j] = a0; out[j + 1] = a1; out[j + 2] = a2; out[j + 3] = a3;
     }
     for (; j < lanes; j++) {
         vec a = b[j];
-        for (int i = 0; i < in->count; i++) a += in->value[i] * m[(long)in->row[i] * lanes + j];
+        for (int i = 0; i < in->count; i++) a = FUSED(LANES_OF(in->value[i]), m[(long)in->row[i] * lanes + j], a);
         out[j] = a;
     }
 }
@@ -166,37 +181,38 @@ UNUSED static void dense(float *y, const float *x, const float *w, const float *
         const vec *k = (const vec *)w + j;
         vec a0 = b[j], a1 = b[j + 1], a2 = b[j + 2], a3 = b[j + 3];
         for (int i = 0; i < inputs; i++, k += lanes) {
-            const float v = x[i];
-            a0 += v * k[0]; a1 += v * k[1]; a2 += v * k[2]; a3 += v * k[3];
+            const vec v = LANES_OF(x[i]);
+            a0 = FUSED(v, k[0], a0); a1 = FUSED(v, k[1], a1); a2 = FUSED(v, k[2], a2); a3 = FUSED(v, k[3], a3);
         }
         out[j] = a0; out[j + 1] = a1; out[j + 2] = a2; out[j + 3] = a3;
     }
     for (; j < lanes; j++) {
         const vec *k = (const vec *)w + j;
         vec a = b[j];
-        for (int i = 0; i < inputs; i++, k += lanes) a += x[i] * k[0];
+        for (int i = 0; i < inputs; i++, k += lanes) a = FUSED(LANES_OF(x[i]), k[0], a);
         out[j] = a;
     }
 }
 
 /* exp of up to 87 in magnitude (held there): 2^n times a polynomial, good to a few units of the last place. */
+UNUSED static inline vec exponential_of(vec v)
+{
+    v = HELD(v, -87.0f, 87.0f);
+    const vec shifted = FUSED(v, LANES_OF(1.44269504f), LANES_OF(12582912.0f));
+    const vec n = shifted - 12582912.0f;
+    const vec r = FUSED(n, LANES_OF(-1.42860677e-6f), FUSED(n, LANES_OF(-0.693145752f), v));
+    vec p = FUSED(r, LANES_OF(1.98756915e-4f), LANES_OF(1.39819994e-3f));
+    p = FUSED(p, r, LANES_OF(8.33345205e-3f));
+    p = FUSED(p, r, LANES_OF(4.16657962e-2f));
+    p = FUSED(p, r, LANES_OF(1.66666655e-1f));
+    p = FUSED(p, r, LANES_OF(5.00000012e-1f));
+    p = FUSED(p * r, r, r + 1.0f);
+    return p * TO_VEC((TO_BITS(shifted) + 127u) << 23);
+}
+
 UNUSED static void exponential(float *y, const float *x, int width)
 {
-    for (int j = 0; j < width / LANES; j++) {
-        vec v = ((const vec *)x)[j];
-        v = SELECT(v < -87.0f, v * 0.0f - 87.0f, v);
-        v = SELECT(v > 87.0f, v * 0.0f + 87.0f, v);
-        const vec shifted = v * 1.44269504f + 12582912.0f;
-        const vec n = shifted - 12582912.0f;
-        const vec r = (v - n * 0.693145752f) - n * 1.42860677e-6f;
-        vec p = r * 1.98756915e-4f + 1.39819994e-3f;
-        p = p * r + 8.33345205e-3f;
-        p = p * r + 4.16657962e-2f;
-        p = p * r + 1.66666655e-1f;
-        p = p * r + 5.00000012e-1f;
-        p = p * r * r + r + 1.0f;
-        ((vec *)y)[j] = p * TO_VEC((TO_BITS(shifted) + 127u) << 23);
-    }
+    for (int j = 0; j < width / LANES; j++) ((vec *)y)[j] = exponential_of(((const vec *)x)[j]);
 }
 
 UNUSED static void relu(float *y, const float *x, int width)
@@ -217,10 +233,10 @@ UNUSED static void leaky_relu(float *y, const float *x, int width)
 
 UNUSED static void silu(float *y, const float *x, int width)
 {
-    float e[WIDEST] ALIGNED;
-    for (int j = 0; j < width / LANES; j++) ((vec *)e)[j] = -((const vec *)x)[j];
-    exponential(e, e, width);
-    for (int j = 0; j < width / LANES; j++) ((vec *)y)[j] = ((const vec *)x)[j] / (1.0f + ((const vec *)e)[j]);
+    for (int j = 0; j < width / LANES; j++) {
+        const vec v = ((const vec *)x)[j];
+        ((vec *)y)[j] = v / (1.0f + exponential_of(-v));
+    }
 }
 
 UNUSED static void elu(float *y, const float *x, int width)
@@ -271,16 +287,19 @@ int NAME_generate(size_t n, const double *condition, const uint64_t *event_id, u
     }
     if (count) *count = found;
     if (found && mode == NAME_REFUSE) return 1;
-    for (size_t i = 0; i < n; i++) {
-        double c[NAME_CONDITION];
-        float noise[NAME_NOISE];
-        memcpy(c, condition + i * NAME_CONDITION, sizeof c);
-        if (mode == NAME_CLAMP) {
-            NAME_clamp(c);
-            if (NAME_outside(c)) return 1;
+    for (size_t i = 0; i < n; i += GROUP) {
+        const size_t rows = n - i < GROUP ? n - i : GROUP;
+        double c[GROUP * NAME_CONDITION];
+        float noise[GROUP * NAME_NOISE];
+        memcpy(c, condition + i * NAME_CONDITION, rows * NAME_CONDITION * sizeof *c);
+        for (size_t k = 0; k < rows; k++) {
+            if (mode == NAME_CLAMP) {
+                NAME_clamp(c + k * NAME_CONDITION);
+                if (NAME_outside(c + k * NAME_CONDITION)) return 1;
+            }
+            NAME_noise(seed, event_id[i + k], stage, noise + k * NAME_NOISE);
         }
-        NAME_noise(seed, event_id[i], stage, noise);
-        NAME_respond(c, noise, response + i * NAME_RESPONSE);
+        respond_rows((int)rows, c, noise, response + i * NAME_RESPONSE);
     }
     return 0;
 }

@@ -150,26 +150,45 @@ def edge_conditions(surrogate: Surrogate) -> FloatArray:
 
 
 def golden_block(model: SurrogateModel, edges: FloatArray, condition: FloatArray, scale: FloatArray) -> Golden:
-    """Rows for the file: edges first, then ordinary ones; fewer where a row is wide.
-
-    Rows whose answer changes by more than the tolerance when noise moves by ten units of its last place, or weights by
-    a hundred, as much as the rounding of a network's sums may, prove nothing, and others take their place. They lie at
-    the edge of a discrete choice, or so far outside of what the network has learned that rounding decides.
-    """
+    """Rows for the file: edges first, then ordinary ones; fewer where a row is wide. Those are kept that are sure."""
     width = model.noise_width + model.schema.response_width + model.schema.condition_width
     wanted = int(np.clip(_GOLDEN_NUMBERS // width, 4, _GOLDEN_ROWS))
     tried = np.concatenate([edges[: wanted // 2], condition[: 2 * wanted]])
     event_id = np.arange(len(tried), dtype=np.int64)
     noise = model.noise(GOLDEN_SEED, event_id)
     response = model.respond(tried, noise)
-    sure = np.ones(len(tried), dtype=bool)
-    moved = [model.respond(tried, (noise * np.float32(factor)).astype(np.float32)) for factor in (1 - 4e-6, 1 + 4e-6)]
-    moved += [_nudged(model, seed).respond(tried, noise) for seed in range(_NUDGES)]
+    tolerance = 0.5 * Trial.RELATIVE * (scale + np.abs(response))
+    kept = np.flatnonzero(sure_rows(model, tried, noise, response, tolerance))[:wanted]
+    return Golden(GOLDEN_SEED, 0, event_id[kept], tried[kept], noise[kept], response[kept])
+
+
+def sure_rows(
+    model: SurrogateModel, condition: FloatArray, noise: SingleArray, response: SingleArray, tolerance: FloatArray
+) -> npt.NDArray[np.bool_]:
+    """Which rows, shape (n,), another program must answer alike.
+
+    Rows whose answer changes by more than the tolerance when noise moves by ten units of its last place, or weights by
+    a hundred, as much as the rounding of a network's sums may, prove nothing. They lie at the edge of a discrete
+    choice, or so far outside of what the network has learned that rounding decides.
+
+    Parameters
+    ----------
+    model
+        The surrogate.
+    condition, noise, response
+        The rows, shapes (n, c), (n, z) and (n, d).
+    tolerance
+        Of each number of the response, shape (d,) or (n, d).
+    """
+    sure = np.ones(len(condition), dtype=bool)
+    moved = [
+        model.respond(condition, (noise * np.float32(factor)).astype(np.float32)) for factor in (1 - 4e-6, 1 + 4e-6)
+    ]
+    moved += [_nudged(model, seed).respond(condition, noise) for seed in range(_NUDGES)]
     for answer in moved:
         # Written so that NaN is not sure.
-        sure &= (np.abs(answer - response) <= 0.5 * Trial.RELATIVE * (scale + np.abs(response))).all(axis=1)
-    kept = np.flatnonzero(sure)[:wanted]
-    return Golden(GOLDEN_SEED, 0, event_id[kept], tried[kept], noise[kept], response[kept])
+        sure &= (np.abs(answer - response) <= tolerance).all(axis=1)
+    return sure
 
 
 def _nudged(model: SurrogateModel, seed: int) -> SurrogateModel:
