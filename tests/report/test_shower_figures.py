@@ -14,8 +14,8 @@ from parhelion.sample import Field, Sample, Schema
 def sample(n=400, *, seed=1, first=0, shape=(6, 6), momentum=True) -> Sample:
     rng = np.random.default_rng(seed)
     energy = np.exp(rng.uniform(0, np.log(100), n))
-    images = rng.gamma(0.3, size=(n, *shape))
-    images *= (energy / images.sum(axis=(1, 2)))[:, None, None]
+    images = rng.gamma(0.3, size=(n, int(np.prod(shape))))
+    images = (images * (energy / images.sum(axis=1))[:, None]).reshape(n, *shape)
     if momentum:
         condition = tuple(Field(name, "GeV") for name in ("px", "py", "pz"))
         values = {"px": 0.6 * energy, "py": 0.0 * energy, "pz": 0.8 * energy}
@@ -70,6 +70,25 @@ def test_samples_without_images_or_energy_have_no_pictures():
     odd = Schema((Field("eta"),), (Field("cells", "GeV", (2, 2)),))
     images = Sample(odd, {"eta": np.ones(9), "cells": np.ones((9, 2, 2))})
     assert shower_pictures(images, images) == ()
+
+
+def test_a_volume_is_seen_from_the_side_and_from_the_front():
+    ours, theirs = sample(shape=(5, 6, 3)), sample(seed=2, first=1000, shape=(5, 6, 3))
+    side, front = shower_pictures(ours, theirs)
+    assert (side.view.words, side.single.shape[2:]) == ("from the side", (5, 3))
+    assert (front.view.words, front.average.shape[2:]) == ("from the front", (6, 3))
+    energy = np.hypot(ours["px"], ours["pz"])
+    cells = ours["cells"][np.argmin(np.abs(np.log(energy / 15.6)))]
+    np.testing.assert_allclose(side.single[1, 0], cells.sum(axis=1))
+    np.testing.assert_allclose(front.single[1, 0], cells.sum(axis=0))
+    np.testing.assert_allclose(side.average.sum(axis=(2, 3)), front.average.sum(axis=(2, 3)))
+    entries = list(figures_of(ReportContent(title="t", showers=(side, front))))
+    assert [e.name for e in entries] == [
+        f"{kind}_cells_from_the_{where}" for where in ("side", "front") for kind in ("showers", "average_showers")
+    ]
+    assert "summed over the second axis of cells" in entries[0].caption
+    assert "summed over layers" in entries[3].caption
+    assert entries[0].figure.axes[3].get_xlabel() == "layer"
 
 
 @pytest.mark.parametrize("shape", [(6, 6), (3, 24)])

@@ -23,6 +23,37 @@ _FEWEST: Final = 5
 
 
 @dataclass(frozen=True)
+class View:
+    """How cells become an image: all of an image, or a volume's sums along one of its axes.
+
+    Attributes
+    ----------
+    summed
+        The axis of a volume along which cells are summed; None for images.
+    words
+        The view's name; empty for images.
+    axes
+        What the image's two axes are.
+    """
+
+    summed: int | None
+    words: str
+    axes: tuple[str, str]
+
+    def of(self, cells: npt.NDArray[np.generic]) -> FloatArray:
+        """Images (..., rows, columns) of cells (..., rows, columns) or (..., layers, rows, columns)."""
+        seen = np.asarray(cells, dtype=np.float64)
+        return seen if self.summed is None else seen.sum(axis=self.summed - 3)
+
+
+_PLANE: Final = (View(None, "", ("cell in x", "cell in y")),)
+_VOLUME: Final = (
+    View(1, "from the side", ("layer", "third axis of cells")),
+    View(0, "from the front", ("second axis of cells", "third axis of cells")),
+)
+
+
+@dataclass(frozen=True)
 class ShowerPictures:
     """Images of one response field at k incident energies.
 
@@ -30,6 +61,8 @@ class ShowerPictures:
     ----------
     field, unit
         Name and unit of the field.
+    view
+        How its cells are seen.
     energies
         Incident energy asked for, GeV, shape (k,).
     single_energies
@@ -46,6 +79,7 @@ class ShowerPictures:
 
     field: str
     unit: str
+    view: View
     energies: FloatArray
     single_energies: FloatArray
     single: FloatArray
@@ -57,7 +91,9 @@ class ShowerPictures:
 def shower_pictures(
     reference: Sample, generated: Sample, energies: Sequence[float] = ENERGIES
 ) -> tuple[ShowerPictures, ...]:
-    """Pictures of each response that is an image of energies; none where there is no incident energy.
+    """Pictures of each response that is an image of energies, and two views of each that is a volume of them.
+
+    There are none where there is no incident energy.
 
     Energies with fewer than five showers of either sample around them are left out; if none is left, the incident
     energies that 20, 50 and 80 % of the reference lie below take their place.
@@ -69,9 +105,15 @@ def shower_pictures(
     energies
         Incident energies, GeV.
     """
-    images = [f for f in reference.schema.response if len(f.shape) == 2 and energy_factor(f, "GeV") is not None]
+    views = {2: _PLANE, 3: _VOLUME}
+    seen = [
+        (f, view)
+        for f in reference.schema.response
+        if energy_factor(f, "GeV") is not None
+        for view in views.get(len(f.shape), ())
+    ]
     names = _incident_names(reference)
-    if not images or names is None:
+    if not seen or names is None:
         return ()
     samples = (reference, generated)
     incident = [incident_energy(s, names) * (energy_factor(reference.schema[names[0]], "GeV") or 1.0) for s in samples]
@@ -84,7 +126,7 @@ def shower_pictures(
     paired = np.array_equal(reference.event_id, generated.event_id) and np.allclose(
         reference.condition, generated.condition, rtol=1e-5
     )
-    return tuple(_pictures(samples, incident, field, chosen, paired) for field in images)
+    return tuple(_pictures(samples, incident, field, view, chosen, paired) for field, view in seen)
 
 
 def _incident_names(sample: Sample) -> tuple[str, ...] | None:
@@ -105,9 +147,14 @@ def _inside(values: FloatArray, energy: float) -> npt.NDArray[np.bool_]:
 
 
 def _pictures(
-    samples: tuple[Sample, Sample], incident: Sequence[FloatArray], field: Field, energies: list[float], paired: bool
+    samples: tuple[Sample, Sample],
+    incident: Sequence[FloatArray],
+    field: Field,
+    view: View,
+    energies: list[float],
+    paired: bool,
 ) -> ShowerPictures:
-    shape = (len(energies), 2, *field.shape)
+    shape = (len(energies), 2, *view.of(np.zeros(field.shape)).shape)
     single, average = np.zeros(shape), np.zeros(shape)
     at, counts = np.zeros((len(energies), 2)), np.zeros((len(energies), 2), dtype=np.int64)
     for k, energy in enumerate(energies):
@@ -116,9 +163,9 @@ def _pictures(
             row = first if paired else int(np.argmin(np.abs(np.log(values / energy))))
             rows = np.flatnonzero(_inside(values, energy))
             weight = sample.weight[rows]
-            single[k, side], at[k, side] = sample[field.name][row], values[row]
+            single[k, side], at[k, side] = view.of(sample[field.name][row]), values[row]
             total = float(np.sum(weight))
-            images = np.asarray(sample[field.name][rows], dtype=np.float64)
+            images = view.of(sample[field.name][rows])
             average[k, side] = np.tensordot(weight / total, images, axes=1) if total > 0 else images.mean(axis=0)
             counts[k, side] = len(rows)
-    return ShowerPictures(field.name, field.unit, np.asarray(energies), at, single, average, counts, paired)
+    return ShowerPictures(field.name, field.unit, view, np.asarray(energies), at, single, average, counts, paired)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 
@@ -21,16 +21,19 @@ _RATIO: Final = 0.3
 def single_showers_figure(pictures: ShowerPictures, *, label: str = LABEL) -> Figure:
     """One shower of each sample at each energy: reference above, generated below; empty cells are white."""
     titles = [[f"{energy:.3g} GeV" for energy in pictures.single_energies[:, side]] for side in range(2)]
-    return _rows(pictures, pictures.single, titles, ["reference", "generated"], f"{pictures.field}, single", label)
+    return _rows(pictures, pictures.single, titles, ["reference", "generated"], f"{_name(pictures)}, single", label)
 
 
 def average_showers_figure(pictures: ShowerPictures, *, label: str = LABEL) -> Figure:
     """Average shower of each sample at each energy, and below the ratio of generated to reference."""
     around = [f"{energy:.3g} GeV (±20 %)" for energy in pictures.energies]
     titles = [around, [""] * len(around)]
-    return _rows(
-        pictures, pictures.average, titles, ["reference", "generated"], f"{pictures.field}, averages", label, ratio=True
-    )
+    heading = f"{_name(pictures)}, averages"
+    return _rows(pictures, pictures.average, titles, ["reference", "generated"], heading, label, ratio=True)
+
+
+def _name(pictures: ShowerPictures) -> str:
+    return f"{pictures.field} {pictures.view.words}".strip()
 
 
 def _rows(
@@ -45,6 +48,7 @@ def _rows(
 ) -> Figure:
     import matplotlib as mpl
     from matplotlib.colors import LogNorm
+    from matplotlib.ticker import MaxNLocator
 
     columns, rows = len(images), 3 if ratio else 2
     with style():
@@ -61,27 +65,31 @@ def _rows(
                     origin="lower",
                     cmap=mpl.colormaps[_PALETTE].with_extremes(bad="white"),
                     norm=norm,
-                    aspect="auto" if _long(images) else "equal",
+                    aspect=_aspect(pictures),
                     interpolation="nearest",
                 )
                 axes.set_title(titles[side][k])
             unit = f" [{pictures.unit}]" if pictures.unit else ""
             figure.colorbar(shown, ax=list(panels[:2, k]), label=f"Energy{plain_text(unit)}", pad=0.02, aspect=30)
             if ratio:
-                _ratio(figure, panels[2][k], images[k], norm.vmin or 0.0)
+                _ratio(figure, panels[2][k], images[k], norm.vmin or 0.0, _aspect(pictures))
         for row, name in enumerate([*names, "generated / reference"][:rows]):
-            panels[row][0].set_ylabel(f"{name}\ncell in y")
+            panels[row][0].set_ylabel(f"{name}\n{pictures.view.axes[1]}")
         for axes in panels[-1]:
-            axes.set_xlabel("cell in x")
+            axes.set_xlabel(pictures.view.axes[0])
+        for axes in panels.flat:
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+            axes.yaxis.set_major_locator(MaxNLocator(integer=True))
     return figure
 
 
-def _long(images: FloatArray) -> bool:
-    rows, columns = images.shape[2:]
-    return bool(max(rows, columns) > 3 * min(rows, columns))
+def _aspect(pictures: ShowerPictures) -> Literal["auto", "equal"]:
+    """Cells are square where the image's axes are of one kind and it is not far longer than wide."""
+    rows, columns = pictures.single.shape[2:]
+    return "equal" if pictures.view.summed is None and max(rows, columns) <= 3 * min(rows, columns) else "auto"
 
 
-def _ratio(figure: Figure, axes: Any, images: FloatArray, least: float) -> None:
+def _ratio(figure: Figure, axes: Any, images: FloatArray, least: float, aspect: Literal["auto", "equal"]) -> None:
     """Ratio of the averages where the reference is on the colour scale; elsewhere too few showers say anything."""
     import matplotlib as mpl
 
@@ -93,7 +101,7 @@ def _ratio(figure: Figure, axes: Any, images: FloatArray, least: float) -> None:
         cmap=mpl.colormaps[DIVERGING].with_extremes(bad="white"),
         vmin=1 - _RATIO,
         vmax=1 + _RATIO,
-        aspect="auto" if _long(images[None]) else "equal",
+        aspect=aspect,
         interpolation="nearest",
     )
     figure.colorbar(shown, ax=axes, label="Ratio", pad=0.02, extend="both")
