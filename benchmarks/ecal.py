@@ -200,6 +200,8 @@ def main() -> None:
     parser.add_argument("families", nargs="*", default=["ecal", "library-1", "library-8"])
     parser.add_argument("--test-rows", type=int, default=10_000, help="held-out showers; the null takes as many more")
     parser.add_argument("--threshold", type=float, default=1e-5, help="GeV, of reference and generated cells")
+    parser.add_argument("--train-rows", type=int, help="showers to train on; all that are left if not given")
+    parser.add_argument("--times", type=float, help="steps of training, relative to the study's")
     parser.add_argument("--more", type=Path, help="showers that train too, and are not judged")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
@@ -213,6 +215,8 @@ def main() -> None:
     if options.more is not None:
         train = together(train, read(options.more))
         times = len(train) / (len(sample) - n - len(validation))
+    train = train.take(slice(0, options.train_rows))
+    times = times if options.times is None else options.times
     reference = Showers.of(test, options.threshold)
     study = load_study("ecal")
     codec = {**study.surrogate.codec.model_dump(), "threshold": options.threshold}

@@ -33,6 +33,7 @@ from parhelion.deploy.cfile import write_c
 from parhelion.sample import Field, Sample, Schema
 
 SEED = 7
+MOST_TIED = 64
 
 
 class Killing(Dask):
@@ -65,7 +66,7 @@ def generated(package: Path, source: Path, out: Path, **how: Any) -> np.ndarray:
     generate_files(package, source, out, seed=SEED, overwrite=True, outside="flag", event_id=["event"], **how)
     fields = Package.load(package).schema.response
     made = io.read(out)
-    return np.stack([np.asarray(made[f.name], dtype=np.float32) for f in fields], axis=1)
+    return np.concatenate([np.asarray(made[f.name], dtype=np.float32).reshape(len(made), -1) for f in fields], axis=1)
 
 
 def with_cpp(host: Path, package: Path, condition: np.ndarray, ids: np.ndarray, folder: Path) -> np.ndarray:
@@ -138,7 +139,8 @@ def main() -> None:
     for name, answer in made.items():
         expected = reference[: len(answer)]
         error = np.abs(answer.astype(np.float64) - expected) / (scale + np.abs(expected))
-        pairs = [(i, j) for i in range(expected.shape[1]) for j in range(i)]
+        # Cells of an image have no ties but zeros.
+        pairs = [(i, j) for i in range(expected.shape[1]) for j in range(i)] if expected.shape[1] <= MOST_TIED else []
         ties = sum(int(np.sum((answer[:, i] == answer[:, j]) != (expected[:, i] == expected[:, j]))) for i, j in pairs)
         same = (answer == expected).all(axis=1)
         rows.append(

@@ -14,6 +14,7 @@ import uproot
 
 from parhelion import io
 from parhelion import study as study_module
+from parhelion.surrogates import load
 from study_toys import CommandLine, change, columns, partial_files, root_file
 
 _COMMANDS = ("run", "simulate", "splot", "fit", "validate", "generate", "inspect", "list", "init")
@@ -156,6 +157,16 @@ def test_fit_holds_rows_out_and_can_be_resumed(folder: Path, parhelion: CommandL
     assert parhelion("fit", "tiny.yaml", "toy.root", "-o", "s.safetensors", "--overwrite", "-q")[0] == 0
     assert Path("s.safetensors").exists()
     assert "ends in .safetensors" in parhelion.refuse("fit", "tiny.yaml", "toy.root", "-o", "s.pt")
+
+
+def test_fit_begins_with_another_surrogate(folder: Path, parhelion: CommandLine) -> None:
+    words = ("fit", "tiny.yaml", "toy.root", "-q", "-o")
+    assert parhelion(*words, "first.safetensors")[0] == 0
+    assert parhelion(*words, "second.safetensors", "--start", "first.safetensors")[0] == 0
+    provenance = load("second.safetensors").provenance
+    assert provenance["start"]["file"] == "first.safetensors"
+    assert provenance["start"]["training"]["study"] == provenance["study"]
+    assert "there is no surrogate nothere" in parhelion.refuse(*words, "third.safetensors", "--start", "nothere")
 
 
 def test_an_interrupted_fit_is_resumed_to_the_identical_result(folder: Path, parhelion: CommandLine) -> None:

@@ -205,6 +205,9 @@ def fit_command(
     sample: Annotated[str, typer.Argument(help="Training sample.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Surrogate file (.safetensors).")],
     validation: Annotated[str | None, typer.Option(help="Validation sample; a share of the rows if not given.")] = None,
+    start: Annotated[
+        str | None, typer.Option(help="Surrogate to begin with: a file, or the name of one in the package (ecal).")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
     overwrite: Overwrite = False,
     quiet: Quiet = False,
@@ -233,13 +236,16 @@ def fit_command(
     rows = read_sample(sample, loaded)
     train, held = hold_out(rows, loaded) if validation is None else (rows, read_sample(validation, loaded))
     say(f"training sample: {train.weights}")
+    training = loaded.config.training
+    if start is not None:
+        training = training.model_copy(update={"start": start})
     surrogate = SURROGATES[loaded.family](train.schema, loaded.surrogate)
     surrogate.provenance = made_by(loaded.name, loaded.config.seed, train)
     with nullcontext(no_progress) if quiet else terminal_progress() as progress:
         result = fit(
             surrogate,
             train,
-            config=loaded.config.training,
+            config=training,
             validation=held,
             run_dir=folder,
             resume=resume,

@@ -43,5 +43,10 @@ def load(name: str = "ecal-electrons") -> Sample:
     return io.read(path(name))
 
 
+def starts() -> dict[str, Path]:
+    """Surrogates that training may begin with (`training.start`), files by name."""
+    return {path.stem.removesuffix("-start"): path for path in sorted(_folder().glob("*-start.safetensors"))}
+
+
 def _folder() -> Path:
     return Path(str(resources.files("parhelion") / "data"))

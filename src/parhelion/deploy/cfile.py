@@ -112,9 +112,9 @@ def _interface(surrogate: Surrogate) -> str:
     ]
     start = 0
     for f in schema.response:
-        lines.append(
-            f"   response {start}{f'-{start + f.width - 1}' if f.width > 1 else ''}: {f.name} [{f.unit or '1'}]"
-        )
+        places = f"{start}-{start + f.width - 1}" if f.width > 1 else f"{start}"
+        shape = f", shape {' x '.join(map(str, f.shape))}, the last axis fastest" if len(f.shape) > 1 else ""
+        lines.append(f"   response {places}: {f.name} [{f.unit or '1'}]{shape}")
         start += f.width
     made = json.dumps({"kind": surrogate.kind, "training": surrogate.provenance}, sort_keys=True, default=str)
     listing = "\n".join(lines).replace("*/", "* /")
@@ -123,7 +123,7 @@ def _interface(surrogate: Surrogate) -> str:
 {listing}
 
    cc -std=c99 -O3 -march=native -c FILE; define NAME_DECLARATIONS before including this file to have only its
-   declarations. With -DNAME_SELF_TEST it is a program that replays its golden block. */
+   declarations. With -D NAME_SELF_TEST it is a program that replays its golden block. */
 #ifndef NAME_INTERFACE
 #define NAME_INTERFACE
 #include <stddef.h>

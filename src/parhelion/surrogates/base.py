@@ -153,6 +153,49 @@ class Surrogate(nn.Module, ABC):
             self.build(self.codec.features, self.schema.response_width)
         self.prepared = True
 
+    def start_from(self, start: Surrogate, sample: Sample) -> None:
+        """Begin with another surrogate's transforms and networks, and with the domain of a training sample.
+
+        Parameters
+        ----------
+        start
+            Trained, of the same family, fields and options.
+        sample
+            What will be learned from.
+
+        Raises
+        ------
+        ConfigError
+            The other surrogate differs in family, fields or options.
+        DataError
+            The sum of weights is not positive, the sample is empty, or does not suit the surrogate.
+        """
+        fields = [(s.schema.condition, s.schema.response) for s in (self, start)]
+        options = [s.config.model_dump(mode="json") for s in (self, start)]
+        differs: tuple[str, str, str] | None = None
+        if self.kind != start.kind:
+            differs = "is of family", self.kind, start.kind
+        elif fields[0] != fields[1]:
+            mine, theirs = (", ".join(f.title for role in both for f in role) for both in fields)
+            differs = "has fields", mine, theirs
+        elif options[0] != options[1]:
+            differs = "has options", *_difference(*options)
+        if differs is not None:
+            what, own, other = differs
+            msg = f"training, start: that surrogate {what} {other}, the one to train {own}; they must be equal"
+            raise ConfigError(msg)
+        if not len(sample):
+            msg = f"{sample.source}: there is no row to learn from"
+            raise DataError(msg)
+        sample.require_positive_total()
+        self.codec = Codec(self.schema, self.config.codec, pattern_sizes=start.codec.pattern.sizes())
+        self.set_sizes(start.sizes())
+        with torch.random.fork_rng(devices=[]):
+            self.build(self.codec.features, self.schema.response_width)
+        self.load_state_dict(start.state_dict())
+        self.codec.fit_domain(sample)
+        self.prepared = True
+
     @abstractmethod
     def build(self, features: int, width: int) -> None:
         """Make the networks for encoded conditions (n, features) and responses (n, width)."""
@@ -369,6 +412,16 @@ def _rebuild(header: dict[str, Any], tensors: dict[str, Tensor], family: type[Su
     surrogate.provenance = header["provenance"]
     surrogate.prepared = True
     return surrogate.eval()
+
+
+def _difference(own: Any, other: Any) -> tuple[str, str]:
+    """The first option that differs, on both sides."""
+    if isinstance(own, dict) and isinstance(other, dict):
+        for key in sorted(own.keys() | other.keys()):
+            if own.get(key) != other.get(key):
+                mine, theirs = _difference(own.get(key), other.get(key))
+                return f"{key} {mine}", f"{key} {theirs}"
+    return str(own), str(other)
 
 
 class _OtherNetworksError(Exception):

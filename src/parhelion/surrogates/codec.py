@@ -143,19 +143,9 @@ class Codec(nn.Module):
     def fit(self, sample: Sample, *, seed: int = 0) -> None:
         """Learn scales, quantiles, structure and domain from a training sample with signed weights."""
         condition, response, weight = sample.condition, sample.response, sample.weight
-        self.low = torch.as_tensor(condition.min(axis=0))
-        self.high = torch.as_tensor(condition.max(axis=0))
-        seen = [bool((condition[:, j] == v).any()) for j, values in self.categories for v in values]
-        self.seen = torch.tensor(seen, dtype=torch.bool)
+        self.fit_domain(sample)
         names = _component_names(self.schema.condition)
-        self._refuse_odd_cells(sample)
         inside = {k for triple in self.directions for k in triple}
-        for triple in self.directions:
-            pz = condition[:, self.continuous[triple[2]]]
-            if not pz.min() > 0:
-                row, name = int(np.argmin(pz)), names[self.continuous[triple[2]]]
-                msg = f"{sample.source}: condition {name}, row {row}: {pz[row]:g}, but directions need it above 0"
-                raise DataError(msg)
         for k, j in enumerate(self.continuous):
             if k in inside:
                 continue
@@ -170,9 +160,6 @@ class Codec(nn.Module):
         with torch.no_grad():
             scaled = self.scaled(torch.as_tensor(condition)).numpy()
         self.scale.fit(scaled, weight)
-        if self.directions:
-            triples = scaled[:, [k for triple in self.directions for k in triple]]
-            self.direction_ends = torch.as_tensor(np.stack([triples.min(axis=0), triples.max(axis=0)]))
         self._place_ramps(condition)
         structure = self.config.structure
         if self.schema.response_width <= _WIDEST_STRUCTURE:
@@ -190,6 +177,34 @@ class Codec(nn.Module):
         active = self.pattern.active(pattern).numpy()
         kept = self.above_threshold(torch.as_tensor(response))
         self.transform.fit(self._difference(kept).numpy(), weight, active)
+
+    def fit_domain(self, sample: Sample) -> None:
+        """Learn from a sample the domain alone: ranges, categories that occur, magnitudes and slopes of momenta.
+
+        Raises
+        ------
+        DataError
+            A condition has a value that cannot be encoded, or cells are not energies.
+        """
+        condition = sample.condition
+        self.low = torch.as_tensor(condition.min(axis=0))
+        self.high = torch.as_tensor(condition.max(axis=0))
+        seen = [bool((condition[:, j] == v).any()) for j, values in self.categories for v in values]
+        self.seen = torch.tensor(seen, dtype=torch.bool)
+        names = _component_names(self.schema.condition)
+        self._refuse_odd_cells(sample)
+        above = [(self.continuous[triple[2]], "directions need it above 0") for triple in self.directions]
+        above += [(j, "its logarithm is learned") for k, j in enumerate(self.continuous) if self.log_scale[k]]
+        for j, why in above:
+            if not condition[:, j].min() > 0:
+                row = int(np.argmin(condition[:, j]))
+                msg = f"{sample.source}: condition {names[j]}, row {row}: {condition[row, j]:g}, but {why}"
+                raise DataError(msg)
+        if self.directions:
+            with torch.no_grad():
+                scaled = self.scaled(torch.as_tensor(condition)).numpy()
+            triples = scaled[:, [k for triple in self.directions for k in triple]]
+            self.direction_ends = torch.as_tensor(np.stack([triples.min(axis=0), triples.max(axis=0)]))
 
     def _refuse_odd_cells(self, sample: Sample) -> None:
         threshold = self.config.threshold

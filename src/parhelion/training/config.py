@@ -199,6 +199,10 @@ class TrainingConfig(_Options):
         Steps between records of the loss.
     device
         ``auto`` takes a GPU where there is one.
+    start
+        Surrogate that training begins with, of the same family, fields and options: a file, or the name of one that
+        comes with the package (`parhelion.data.starts`). Its transforms stay; the domain is that of the new sample.
+        None: networks start at random.
     precision
         Of matrix products in losses: ``float32``; ``bfloat16`` (parameters stay float32); ``auto`` takes bfloat16 where
         the processor multiplies in it, which is faster, so results then depend on the processor.
@@ -222,6 +226,7 @@ class TrainingConfig(_Options):
     log_every: int = Field(20, ge=1)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
+    start: str | None = None
     table_limit: int = Field(2_000_000_000, ge=0)
 
     @model_validator(mode="after")

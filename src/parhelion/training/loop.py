@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from contextlib import nullcontext
 from pathlib import Path
@@ -9,8 +10,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from parhelion.data import starts
 from parhelion.errors import ConfigError, DataError, Interrupted
 from parhelion.sample import Sample, concatenate
+from parhelion.surrogates import load
 from parhelion.surrogates.base import Surrogate
 from parhelion.training.checkpoint import LAST, Checkpoint
 from parhelion.training.config import TrainingConfig
@@ -92,7 +95,7 @@ def fit(
         raise ConfigError(msg)
     with Signals() as signals, join(config.device) as processes:
         try:
-            weights = _prepare(surrogate, sample, config.seed)
+            weights = _prepare(surrogate, sample, config)
             if not surrogate.players():
                 return FitResult(0, 0.0, "nothing to train", 0, None, None, weights, folder)
             file = None if folder is None else folder / f"table.{processes.rank}.float32"
@@ -114,7 +117,7 @@ def fit(
             raise Interrupted(_interrupted_at_once(folder)) from None
 
 
-def _prepare(surrogate: Surrogate, source: Source, seed: int) -> WeightSummary:
+def _prepare(surrogate: Surrogate, source: Source, config: TrainingConfig) -> WeightSummary:
     parts: list[Sample] = []
     weights: list[FloatArray] = []
     name = "sample"
@@ -129,9 +132,28 @@ def _prepare(surrogate: Surrogate, source: Source, seed: int) -> WeightSummary:
         raise DataError(msg)
     weight = np.concatenate(weights)
     require_positive_total(weight, source=name)
-    if not surrogate.prepared:
-        surrogate.prepare(source if isinstance(source, Sample) else concatenate(parts), seed=seed)
+    if surrogate.prepared:
+        if config.start is not None:
+            msg = f"training, start: this {surrogate.kind} surrogate is prepared already; leave start out"
+            raise ConfigError(msg)
+        return summarise(weight)
+    whole = source if isinstance(source, Sample) else concatenate(parts)
+    if config.start is None:
+        surrogate.prepare(whole, seed=config.seed)
+    else:
+        _start(surrogate, config.start, whole)
     return summarise(weight)
+
+
+def _start(surrogate: Surrogate, start: str, sample: Sample) -> None:
+    path = starts().get(start, Path(start))
+    if not path.is_file() and not path.suffix:
+        msg = f"training, start: there is no surrogate {start}; give a file, or one of {', '.join(starts())}"
+        raise ConfigError(msg)
+    found = load(path)
+    surrogate.start_from(found, sample)
+    checksum = hashlib.sha256(path.read_bytes()).hexdigest()
+    surrogate.provenance["start"] = {"file": path.name, "sha256": checksum, "training": found.provenance}
 
 
 def _require_same_fields(surrogate: Surrogate, sample: Sample) -> None:

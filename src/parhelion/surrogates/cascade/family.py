@@ -137,24 +137,10 @@ class Cascade(Surrogate):
             The sum of weights is not positive, the sample is empty, an incident energy is not positive, or a row has no
             cell above threshold.
         """
-        if self.config.energy in sample.columns:
-            energy = sample[self.config.energy]
-            if not energy.min() > 0:
-                row = int(np.argmin(energy))
-                msg = (
-                    f"{sample.source}: condition {self.config.energy}, row {row}: {energy[row]:g}, but an incident "
-                    "energy must be above 0; select rows that have one"
-                )
-                raise DataError(msg)
+        self._require_incident(sample)
         super().prepare(sample, seed=seed)
         batch = self.encode(sample)
-        total = batch.response.sum(dim=1)
-        if not total.min() > 0:
-            msg = (
-                f"{sample.source}: row {int(total.argmin())} has no cell above the threshold of "
-                f"{self.threshold:g} {self.schema.response[0].unit}; select rows with energy or lower codec.threshold"
-            )
-            raise DataError(msg)
+        total = self._require_deposits(sample, batch)
         momentum = self._log_momentum(batch.condition)
         response = (torch.log(total) - momentum).double()
         mean = response.mean()
@@ -165,6 +151,43 @@ class Cascade(Surrogate):
         size = square.mean() * design[:, 1] / design[:, 1].mean() + 1e-2 * square.mean()
         a, b = torch.linalg.lstsq(design / size[:, None], (square / size)[:, None]).solution[:, 0].clamp(min=0.0)
         self.total_scale = torch.stack([mean, a, b, 1e-4 * square.mean() + 1e-12]).float()
+
+    def start_from(self, start: Surrogate, sample: Sample) -> None:
+        """As `Surrogate.start_from`; also the scale of the total energy is the other's.
+
+        Raises
+        ------
+        ConfigError
+            The other surrogate differs in family, fields or options.
+        DataError
+            As of `prepare`.
+        """
+        self._require_incident(sample)
+        super().start_from(start, sample)
+        self._require_deposits(sample, self.encode(sample))
+
+    def _require_incident(self, sample: Sample) -> None:
+        if self.config.energy not in sample.columns:
+            return
+        energy = sample[self.config.energy]
+        if not energy.min() > 0:
+            row = int(np.argmin(energy))
+            msg = (
+                f"{sample.source}: condition {self.config.energy}, row {row}: {energy[row]:g}, but an incident "
+                "energy must be above 0; select rows that have one"
+            )
+            raise DataError(msg)
+
+    def _require_deposits(self, sample: Sample, batch: Batch) -> Tensor:
+        """Total energies, shape (n,), all above 0."""
+        total = batch.response.sum(dim=1)
+        if not total.min() > 0:
+            msg = (
+                f"{sample.source}: row {int(total.argmin())} has no cell above the threshold of "
+                f"{self.threshold:g} {self.schema.response[0].unit}; select rows with energy or lower codec.threshold"
+            )
+            raise DataError(msg)
+        return total
 
     def _spread(self, momentum: Tensor) -> Tensor:
         """Size of the fluctuations of the logarithm of the response, shape (n,)."""
