@@ -95,3 +95,25 @@ def test_a_condition_that_has_no_logarithm_is_refused():
     odd = Sample(schema, {"e": odd["e"] - 1.0, "x": odd["x"]}, source="rows.npz")
     with pytest.raises(DataError, match=r"rows.npz: condition e, row 0: 0, but its logarithm is learned"):
         surrogate(schema=schema).start_from(first, odd)
+
+
+def test_the_packages_start_suits_its_study_and_answers_as_its_geant4():
+    from parhelion.config import load_study
+    from parhelion.data import load as shipped
+
+    study, sample = load_study("ecal-tuned"), shipped()
+    assert study.config.training.start in starts()
+    made = SURROGATES[study.family](sample.schema, study.surrogate)
+    made.start_from(load(starts()["ecal"]), sample)
+    noise = torch.randn(len(sample), made.noise_width, generator=torch.Generator().manual_seed(1))
+    cells = made.eval().sample(torch.as_tensor(sample.condition), noise).numpy()
+    momentum = np.linalg.norm(sample.condition[:, :3], axis=1)
+    # Other showers than those it was learned from, of the same simulation.
+    true, drawn = (c.sum(axis=1) / momentum for c in (made.codec.above_threshold(sample_cells(sample)).numpy(), cells))
+    error = np.sqrt((true.var() + drawn.var()) / len(sample))
+    assert abs(true.mean() - drawn.mean()) < 5 * error
+    assert abs(true.std() / drawn.std() - 1) < 0.15
+
+
+def sample_cells(sample: Sample) -> torch.Tensor:
+    return torch.as_tensor(sample.response)
