@@ -11,12 +11,14 @@ import pytest
 import torch
 from cfile_toys import COMPILER, STRICT, Compiled, student
 
+from parhelion.data import load as shipped
+from parhelion.data import starts
 from parhelion.deploy.cfile import RELATIVE_TOLERANCE, _normal_thresholds, c_source, write_c
 from parhelion.deploy.models import SurrogateModel
 from parhelion.errors import DataError
 from parhelion.noise import normal
 from parhelion.sample import Field, Sample, Schema
-from parhelion.surrogates import SURROGATES, Surrogate
+from parhelion.surrogates import SURROGATES, Surrogate, load
 
 needs_compiler = pytest.mark.skipif(COMPILER is None, reason="no C compiler (cc) on this machine")
 
@@ -195,6 +197,18 @@ def test_a_cascade_in_c_divides_energies_as_in_python(tmp_path, shape, options, 
     np.testing.assert_allclose(found.sum(axis=1), expected.sum(axis=1), rtol=1e-5)
     # A row does not depend on the others of its group.
     np.testing.assert_array_equal(compiled.generate(condition[5:6], event[5:6], 5, 0)[1][0], found[5])
+
+
+@needs_compiler
+def test_a_trained_cascade_answers_its_golden_block_and_the_shipped_showers_conditions(tmp_path):
+    surrogate, sample = load(starts()["ecal"]), shipped().take(slice(0, 300))
+    compiled, model = Compiled(surrogate, tmp_path), SurrogateModel(surrogate)
+    assert compiled.library.net_self_test() == 0
+    event = np.arange(300, dtype=np.int64)
+    found = compiled.generate(sample.condition, event, 3, 2)[1]
+    expected = model.respond(sample.condition, model.noise(3, event))
+    odd = (np.abs(found - expected) > 1e-3 * (expected.std(axis=0) + np.abs(expected))).any(axis=1)
+    assert odd.mean() <= surrogate.undecided
 
 
 @needs_compiler

@@ -20,7 +20,7 @@ from parhelion.deploy import ctext
 from parhelion.deploy.ccascade import cascade_source
 from parhelion.deploy.cnetworks import Group, OneHot, Ramp, Source, braces, double, network_lines, single
 from parhelion.deploy.models import SurrogateModel, components, seen_values
-from parhelion.deploy.trial import sure_rows
+from parhelion.deploy.trial import Trial, sure_rows
 from parhelion.errors import DataError
 from parhelion.files import atomic_path
 from parhelion.noise import normal, normal_table, uniform
@@ -401,15 +401,21 @@ def _golden(source: Source, model: SurrogateModel) -> str:
     ids, condition = _inside(model)
     noise = normal(GOLDEN_SEED, ids, model.noise_width)
     response = model.respond(condition, noise)
-    spread = response.std(axis=0)
-    tolerance = RELATIVE_TOLERANCE * np.maximum(spread, 1e-3 * np.abs(response).max(axis=0)) + 1e-30
+    size = np.maximum(response.std(axis=0), 1e-3 * np.abs(response).max(axis=0))
     n = GOLDEN_ROWS
     tried = slice(0, 8 * n)
-    sure = sure_rows(model, condition[tried], noise[tried], response[tried], 0.5 * tolerance)
+    condition, noise, response = condition[tried], noise[tried], response[tried]
+    if isinstance(model.surrogate, Cascade):
+        # Rounding grows from level to level; a package's tolerance.
+        tolerance = Trial.RELATIVE * (size + np.abs(response))
+    else:
+        tolerance = np.broadcast_to(RELATIVE_TOLERANCE * size, response.shape)
+    tolerance = tolerance + 1e-30
+    sure = sure_rows(model, condition, noise, response, 0.5 * tolerance)
     kept = np.concatenate([np.flatnonzero(sure), np.flatnonzero(~sure)])[:n]
     golden = Source()
     golden.doubles("golden_condition", condition[kept])
-    for name, values in (("noise", noise[kept]), ("response", response[kept]), ("tolerance", tolerance)):
+    for name, values in (("noise", noise[kept]), ("response", response[kept]), ("tolerance", tolerance[kept])):
         golden.floats(f"golden_{name}", np.asarray(values, dtype=np.float64))
     events = ", ".join(str(i) for i in ids[kept])
     return "\n".join(

@@ -313,7 +313,7 @@ int NAME_self_test(void)
         NAME_respond(golden_condition[i], noise, response);
         int same = memcmp(noise, golden_noise[i], sizeof noise) == 0;
         for (int j = 0; j < NAME_RESPONSE; j++)
-            if (!(fabsf(response[j] - golden_response[i][j]) <= golden_tolerance[j])) same = 0;
+            if (!(fabsf(response[j] - golden_response[i][j]) <= golden_tolerance[i][j])) same = 0;
         odd += !same;
     }
     return odd;
