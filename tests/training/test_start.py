@@ -79,6 +79,10 @@ def test_what_does_not_fit_is_refused(trained, tmp_path):
     )
     refused(surrogate(), "nothere", f"there is no surrogate nothere; give a file, or one of {', '.join(starts())}")
     refused(surrogate(), str(tmp_path / "no.safetensors"), "there is no such file", error=DataError)
+    library = surrogate("library")
+    library.prepare(sample, seed=1)
+    library.save(tmp_path / "library.safetensors")
+    refused(surrogate("library"), str(tmp_path / "library.safetensors"), "a library surrogate is not trained in steps")
     refused(load(trained), trained, "this matching surrogate is prepared already; leave start out")
 
 

@@ -152,6 +152,9 @@ def _start(surrogate: Surrogate, start: str, sample: Sample) -> None:
         raise ConfigError(msg)
     found = load(path)
     surrogate.start_from(found, sample)
+    if not surrogate.players():
+        msg = f"training, start: a {surrogate.kind} surrogate is not trained in steps; leave start out"
+        raise ConfigError(msg)
     checksum = hashlib.sha256(path.read_bytes()).hexdigest()
     surrogate.provenance["start"] = {"file": path.name, "sha256": checksum, "training": found.provenance}
 
