@@ -143,10 +143,7 @@ class Surrogate(nn.Module, ABC):
         DataError
             The sum of weights is not positive, or the sample is empty.
         """
-        if not len(sample):
-            msg = f"{sample.source}: there is no row to learn from"
-            raise DataError(msg)
-        sample.require_positive_total()
+        _require_rows(sample)
         self.codec.fit(sample, seed=seed)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -184,10 +181,7 @@ class Surrogate(nn.Module, ABC):
             what, own, other = differs
             msg = f"training, start: that surrogate {what} {other}, the one to train {own}; they must be equal"
             raise ConfigError(msg)
-        if not len(sample):
-            msg = f"{sample.source}: there is no row to learn from"
-            raise DataError(msg)
-        sample.require_positive_total()
+        _require_rows(sample)
         self.codec = Codec(self.schema, self.config.codec, pattern_sizes=start.codec.pattern.sizes())
         self.set_sizes(start.sizes())
         with torch.random.fork_rng(devices=[]):
@@ -412,6 +406,13 @@ def _rebuild(header: dict[str, Any], tensors: dict[str, Tensor], family: type[Su
     surrogate.provenance = header["provenance"]
     surrogate.prepared = True
     return surrogate.eval()
+
+
+def _require_rows(sample: Sample) -> None:
+    if not len(sample):
+        msg = f"{sample.source}: there is no row to learn from"
+        raise DataError(msg)
+    sample.require_positive_total()
 
 
 def _difference(own: Any, other: Any) -> tuple[str, str]:

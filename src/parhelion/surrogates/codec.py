@@ -143,6 +143,8 @@ class Codec(nn.Module):
     def fit(self, sample: Sample, *, seed: int = 0) -> None:
         """Learn scales, quantiles, structure and domain from a training sample with signed weights."""
         condition, response, weight = sample.condition, sample.response, sample.weight
+        # Which scales are logarithmic is found below, whatever an earlier sample had.
+        self.log_scale = torch.zeros_like(self.log_scale)
         self.fit_domain(sample)
         names = _component_names(self.schema.condition)
         inside = {k for triple in self.directions for k in triple}
